@@ -1,0 +1,194 @@
+"""Folders that are whole or absent: written beside their place, checksummed, renamed.
+
+Every folder that biolm writes carries a `manifest.json` with its kind, format version, settings, inputs,
+counts and the SHA-256 of each file. It holds no time and no path of the machine, so the same work gives
+the same bytes. A process killed at any moment leaves either the old state or the new one; its unfinished
+folder (`.NAME.partial`) is thrown away by the next run.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import biolm
+from biolm.errors import ArtifactError
+
+MANIFEST = "manifest.json"
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of a file, read in 1 MiB blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_json(value: Any) -> str:
+    """Hex SHA-256 of a JSON value, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text so that a reader sees the old file or the new one, never half of it."""
+    with atomic_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; on a clean exit it is flushed to disk and takes its place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        _fsync(partial)
+        partial.replace(path)
+        _fsync(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(out: Path, *, kind: str) -> Iterator[Path]:
+    """A fresh folder beside `out`; on a clean exit, when it holds a manifest, it becomes `out`.
+
+    Raises ArtifactError when `out` holds anything already, or when another process is writing it.
+    """
+    check_free(out)
+    out = out.absolute()
+    partial = out.with_name(f".{out.name}.partial")
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArtifactError(f"cannot write {out}: {error.strerror}; choose another --out") from None
+    with exclusive(partial, what=out):
+        _clear(partial)  # what a killed process left
+        try:
+            yield partial
+            if not (partial / MANIFEST).is_file():
+                raise AssertionError(f"{kind} folder finished without a manifest")
+            for path in [*partial.rglob("*"), partial]:
+                _fsync(path)
+            partial.rename(out)
+            _fsync(out.parent)
+        finally:
+            if partial.exists():
+                shutil.rmtree(partial)
+
+
+@contextmanager
+def exclusive(folder: Path, *, what: Path | None = None) -> Iterator[None]:
+    """Hold the lock of an existing folder against other biolm processes; it dies with its process."""
+    busy = ArtifactError(f"another biolm process is writing {what or folder}; wait for it or stop it")
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise busy from None
+        if not folder.exists() or not os.path.samestat(os.fstat(handle), folder.stat()):
+            raise busy  # its writer renamed it between our open and our lock
+        yield
+    finally:
+        os.close(handle)
+
+
+def check_free(out: Path) -> None:
+    """Raise ArtifactError unless nothing, or an empty folder, lies at `out`."""
+    if not out.exists() and not out.is_symlink():
+        return
+    if not out.is_dir():
+        raise ArtifactError(f"{out} is a file; choose another --out")
+    if any(out.iterdir()):
+        held = kind_of(out)
+        what = f"already holds a finished {held}" if held else "holds other files"
+        raise ArtifactError(f"{out} {what}; choose another --out" + (" or remove it" if held else ""))
+
+
+def kind_of(folder: Path) -> str | None:
+    """The kind of artifact that lies in `folder`, or None."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    kind = manifest.get("kind") if isinstance(manifest, dict) else None
+    return kind if isinstance(kind, str) else None
+
+
+def write_manifest(folder: Path, *, kind: str, version: int, **facts: Any) -> dict[str, Any]:
+    """Write the manifest of the files that lie in `folder` now, and return it."""
+    files = {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+    manifest = {"kind": kind, "version": version, "biolm": biolm.__version__, **facts, "files": files}
+    write_json(folder / MANIFEST, manifest)
+    return manifest
+
+
+def read_manifest(folder: Path, *, kind: str, version: int, rebuild: str) -> dict[str, Any]:
+    """The manifest of an artifact whose files are all there with their sizes.
+
+    `rebuild` is the command that makes such a folder, for the message. Checksums are not recomputed here:
+    a corpus can be hundreds of gigabytes; `verify_files` does it.
+    """
+    remedy = f"make it with `{rebuild}`"
+    if not folder.is_dir():
+        raise ArtifactError(f"{folder} is not a folder; expected a {kind}, {remedy}")
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise ArtifactError(f"{folder} has no {MANIFEST}, so it is no finished {kind}; {remedy}")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} cannot be read ({error}); {remedy}") from None
+    if not isinstance(manifest, dict) or manifest.get("kind") != kind:
+        found = manifest.get("kind") if isinstance(manifest, dict) else type(manifest).__name__
+        raise ArtifactError(f"{folder} is a {found}, not a {kind}; {remedy}")
+    if manifest.get("version") != version:
+        raise ArtifactError(
+            f"{folder} has {kind} format {manifest.get('version')}, this biolm reads {version}; {remedy}"
+        )
+    files: Mapping[str, Mapping[str, Any]] = manifest.get("files", {})
+    for name, facts in files.items():
+        file = folder / name
+        if not file.is_file() or file.stat().st_size != facts.get("bytes"):
+            raise ArtifactError(f"{file} is missing or has another size than {path} says; {remedy}")
+    return manifest
+
+
+def verify_files(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """Names of the files whose SHA-256 differs from the manifest's."""
+    files: Mapping[str, Mapping[str, Any]] = manifest["files"]
+    return [
+        name
+        for name, facts in files.items()
+        if not (folder / name).is_file() or sha256_file(folder / name) != facts["sha256"]
+    ]
+
+
+def _clear(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""Token ids to packed, masked micro-batches; everything here is a function of counters."""

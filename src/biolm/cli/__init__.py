@@ -1,0 +1,86 @@
+"""The command line: joins the stages. Each command lives in a module of its own and is imported when used."""
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from biolm import __version__
+from biolm.errors import BiolmError
+
+COMMANDS = {
+    "sample": "biolm.cli.sample:sample",
+    "corpus": "biolm.cli.corpus:corpus",
+    "tokenize": "biolm.cli.tokenize:tokenize",
+    "pretrain": "biolm.cli.pretrain:pretrain",
+    "evaluate": "biolm.cli.evaluate:evaluate",
+    "fill-mask": "biolm.cli.fill_mask:fill_mask",
+    "demo": "biolm.cli.demo:demo",
+}
+SUMMARIES = {
+    "sample": "Fetch and list the embedded sample: real PubMed and PMC records.",
+    "corpus": "Build a corpus of passages from papers, or show one.",
+    "tokenize": "Turn a corpus into a memory-mapped token store.",
+    "pretrain": "Further-train a masked language model on a corpus.",
+    "evaluate": "Measure a masked language model on a corpus.",
+    "fill-mask": "Fill the mask of a sentence.",
+    "demo": "Papers to a measured model, on the embedded sample.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called: `biolm --help` loads none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of the work, not of the alphabet."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module that holds the command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, from `SUMMARIES`."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(SUMMARIES.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="biolm")
+def app() -> None:
+    """Papers to a language model that life scientists can use."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run `biolm`; exits with 0, with 2 after one line about wrong input, with 130 after Ctrl-C."""
+    try:
+        result: Any = app.main(arguments, prog_name="biolm", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(2)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "biolm"
+        message = error.format_message().replace("\n", " ").rstrip(".")
+        _fail(f"{message}; see `{command} --help`")
+    except click.ClickException as error:
+        _fail(error.format_message())
+    except BiolmError as error:
+        _fail(str(error))
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("biolm: interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `biolm ... | head` is no error
+        sys.exit(0)
+    sys.exit(result if isinstance(result, int) else 0)
+
+
+def _fail(message: str) -> None:
+    click.echo("biolm: " + " ".join(message.split()), err=True)
+    sys.exit(2)

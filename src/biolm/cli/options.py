@@ -1,0 +1,21 @@
+"""Options that several commands share."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from biolm.progress import Bar, Lines, Progress, Silent
+
+
+def quiet_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--quiet`: handed on as the argument `quiet`."""
+    return click.option("--quiet", is_flag=True, help="Say nothing while working.")(command)
+
+
+def progress_for(quiet: bool) -> Progress:
+    """A bar on a terminal, plain lines elsewhere, silence when asked."""
+    if quiet:
+        return Silent()
+    return Bar() if sys.stderr.isatty() else Lines()

@@ -1,0 +1,1 @@
+"""Articles to passages in Parquet: built, split, described, read back."""

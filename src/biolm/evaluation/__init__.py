@@ -1,0 +1,1 @@
+"""Masked-token loss and recall, with intervals over documents."""

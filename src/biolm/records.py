@@ -1,0 +1,87 @@
+"""What flows from the sources to the corpus: articles, and the passages taken out of them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Section = Literal["abstract", "figure_legend"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abstract:
+    """One abstract of an article, as text that reads like the page."""
+
+    text: str
+    """Blocks separated by one space; a structured abstract keeps its headings: "Background: ... Results: ..."."""
+    kind: str | None = None
+    """The source's own type ("graphical", "summary", "plain-language-summary"); None for the main abstract."""
+    language: str | None = None
+    """BCP 47 or ISO 639 code as the source gives it; None where it gives none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One figure's legend, its three parts kept apart."""
+
+    label: str = ""
+    """"Figure 1", "Fig. 2a", "EV1"."""
+    title: str = ""
+    """The caption's title."""
+    caption: str = ""
+    """The caption's paragraphs, one space between them; without the title."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Article:
+    """One paper as a source gives it, whatever its format."""
+
+    source: str
+    """Where it was read: file, and member inside an archive ("bulk.tar.gz/PMC1.xml")."""
+    pmid: str | None = None
+    """Digits only."""
+    pmcid: str | None = None
+    """"PMC" and digits."""
+    doi: str | None = None
+    """Lower case, without resolver."""
+    title: str = ""
+    abstracts: tuple[Abstract, ...] = ()
+    """The main abstract first, where there is one."""
+    figures: tuple[Figure, ...] = ()
+    """In document order."""
+    journal: str | None = None
+    year: int | None = None
+    licence: str = "unknown"
+    """SPDX id ("CC-BY-4.0"), "CC-BY" where no version is stated, or "unknown"."""
+    language: str | None = None
+    content_hash: str = ""
+    """SHA-256 of the record's XML, the identity of an article without ids."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """A file, archive member or record that gave no article."""
+
+    source: str
+    reason: str
+    """One line for a person."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """One text of a corpus: an abstract or a figure legend."""
+
+    text: str
+    section: Section
+    label: str
+    """The figure's label; empty for an abstract."""
+    document: str
+    """Identity of the paper, the same in every source that was joined: decides the split, and is what
+    intervals are bootstrapped over."""
+    title: str
+    pmid: str | None
+    pmcid: str | None
+    doi: str | None
+    journal: str | None
+    year: int | None
+    licence: str
+    language: str | None
+    source: str

@@ -1,0 +1,1 @@
+"""Papers in whatever form they come, as a stream of `Article`."""

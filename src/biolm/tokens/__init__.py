@@ -1,0 +1,1 @@
+"""Corpus text to memory-mapped token ids."""
