@@ -1,0 +1,84 @@
+"""Command-line options made from a configuration dataclass: one place says what a setting is."""
+
+import ast
+import dataclasses
+import inspect
+import textwrap
+import types
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+
+def settings_options(config: type, choices: dict[str, tuple[str, ...]]) -> Callable[[Any], Any]:
+    """A decorator: one option for each field of `config`, with the line under the field as its help.
+
+    Options that are not given arrive as None; `given` drops them. `none` stands for None where a field
+    may be None.
+    """
+    docs, hints = field_docs(config), typing.get_type_hints(config)
+
+    def decorate(command: Any) -> Any:
+        for field in reversed(dataclasses.fields(config)):
+            option = click.option(
+                f"--{field.name.replace('_', '-')}",
+                type=_parameter(hints[field.name], choices.get(field.name)),
+                default=None,
+                help=f"{docs[field.name]}  [default: {_spell(field.default)}]",
+            )
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def given(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that were given on the command line."""
+    return {name: None if value is _NONE else value for name, value in settings.items() if value is not None}
+
+
+def field_docs(config: type) -> dict[str, str]:
+    """The string under each field of a dataclass, on one line."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(config))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    docs: dict[str, str] = {}
+    for field, doc in zip(body.body, body.body[1:], strict=False):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(doc, ast.Expr)
+            and isinstance(doc.value, ast.Constant)
+        ):
+            docs[field.target.id] = " ".join(str(doc.value.value).split())
+    return docs
+
+
+_NONE = object()
+
+
+class _OrNone(click.ParamType):
+    """A number, or the word `none`."""
+
+    def __init__(self, inner: click.ParamType) -> None:
+        self.inner = inner
+        self.name = f"{inner.name}|none"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """`none` as the marker that `given` turns into None."""
+        return _NONE if value == "none" else self.inner.convert(value, param, ctx)
+
+
+def _parameter(hint: Any, choices: tuple[str, ...] | None) -> click.ParamType:
+    if choices:
+        return click.Choice(choices)
+    simple: dict[Any, click.ParamType] = {int: click.INT, float: click.FLOAT}
+    if isinstance(hint, types.UnionType):
+        inner = next(part for part in typing.get_args(hint) if part is not type(None))
+        return _OrNone(simple[inner])
+    return simple[hint]
+
+
+def _spell(value: Any) -> str:
+    return "none" if value is None else str(value)

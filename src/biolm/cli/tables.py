@@ -1,0 +1,51 @@
+"""Tables for people."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+METRICS = (
+    ("loss", "loss", "{:.3f}"),
+    ("perplexity", "perplexity", "{:.1f}"),
+    ("recall_at_1", "recall@1", "{:.3f}"),
+    ("recall_at_5", "recall@5", "{:.3f}"),
+)
+
+
+def results_table(results: dict[str, dict[str, Any]], *, title: str) -> None:
+    """Print evaluations (name → object with `overall` and `sections`) side by side, with 95 % intervals."""
+    table = Table(title=title, title_justify="left", pad_edge=False)
+    table.add_column("text")
+    table.add_column("model", overflow="fold")
+    for _, heading, _ in METRICS:
+        table.add_column(heading, justify="right")
+    table.add_column("masked tokens", justify="right")
+    table.add_column("documents", justify="right")
+    first = next(iter(results.values()))
+    groups = ["overall", *first["sections"]]
+    for group in groups:
+        for place, (name, result) in enumerate(results.items()):
+            values = result["overall"] if group == "overall" else result["sections"].get(group)
+            if values is None:
+                continue
+            cells = [_cell(values[key], form) for key, _, form in METRICS]
+            table.add_row(
+                group.replace("_", " ") if place == 0 else "",
+                name,
+                *cells,
+                f"{values['masked_tokens']:,}" if place == 0 else "",
+                f"{values['documents']:,}" if place == 0 else "",
+            )
+        table.add_section()
+    # In a pipe there is no terminal to fit; a table cut at 80 columns would lose its figures.
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=140)
+    console.print(table)
+
+
+def _cell(value: dict[str, float | None], form: str) -> str:
+    if value["value"] is None or value["low"] is None or value["high"] is None:
+        return "–"
+    return f"{form.format(value['value'])} [{form.format(value['low'])}–{form.format(value['high'])}]"

@@ -1,0 +1,60 @@
+"""`biolm tokenize`, and how other commands come by the tokens of a corpus."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from biolm.cli.options import progress_for, quiet_option
+from biolm.progress import Progress
+
+if TYPE_CHECKING:
+    from biolm.tokens.store import TokenStore
+    from biolm.tokens.tokenizer import Tokenizer
+
+
+@click.command()
+@click.argument("corpus", type=click.Path(path_type=Path))
+@click.option("--tokenizer", required=True, help="Folder or Hub name of a model or tokenizer.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
+@quiet_option
+def tokenize(corpus: Path, tokenizer: str, out: Path, quiet: bool) -> None:
+    """Turn CORPUS into a memory-mapped token store.
+
+    `biolm pretrain` and `biolm evaluate` do this by themselves, into the cache folder; a store of one's own
+    can be given to them in place of the corpus.
+    """
+    from biolm.tokens.build import build_tokens
+    from biolm.tokens.tokenizer import load_tokenizer
+
+    store = build_tokens(corpus, load_tokenizer(tokenizer), out, progress_for(quiet))
+    for split in store.splits:
+        facts = store.manifest["splits"][split]
+        click.echo(
+            f"{split:<12}{facts['passages']:>12,} passages{facts['tokens']:>16,} tokens"
+            f"{facts['documents']:>12,} documents"
+        )
+
+
+def tokens_of(data: Path, tokenizer: "Tokenizer", progress: Progress) -> "TokenStore":
+    """The token store that `data` is, or that of the corpus that it is: made in the cache folder on first use.
+
+    Raises ArtifactError for any other folder, ModelError for the store of another tokenizer.
+    """
+    from biolm.artifacts import cache_folder, kind_of
+    from biolm.corpus.reader import open_corpus
+    from biolm.errors import ModelError
+    from biolm.tokens.build import build_tokens
+    from biolm.tokens.store import KIND, open_tokens
+
+    if kind_of(data) == KIND:
+        store = open_tokens(data)
+        if store.vocabulary.hash != tokenizer.vocabulary.hash:
+            raise ModelError(
+                f"{data} was tokenized by another tokenizer than {tokenizer.name}; "
+                "give the corpus itself, or tokenize it anew"
+            )
+        return store
+    corpus = open_corpus(data)
+    name = f"{corpus.fingerprint[:16]}-{tokenizer.vocabulary.hash[:16]}"
+    return build_tokens(data, tokenizer, cache_folder() / "tokens" / name, progress)

@@ -1,0 +1,96 @@
+"""The whole way on the embedded sample: papers → corpus → tokens → pretraining → evaluation → a model in use."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from biolm.artifacts import cache_folder, write_json
+from biolm.corpus.build import CorpusConfig, build_corpus
+from biolm.errors import ArtifactError
+from biolm.hub import resolve_folder
+from biolm.model.loading import load_model
+from biolm.progress import Progress
+from biolm.publishing.curves import loss_curve
+from biolm.publishing.results import describe_run
+from biolm.serving.fill_mask import FillMask
+from biolm.sources.sample import SAMPLE, sample_model
+from biolm.tokens.build import build_tokens
+from biolm.tokens.tokenizer import load_tokenizer
+from biolm.training.config import PretrainConfig
+from biolm.training.metrics import read_metrics
+from biolm.training.run import pretrain
+
+STEPS = 80
+CORPUS = CorpusConfig()
+SENTENCES = (
+    "Mutations in the tumor suppressor <mask> cause cancer.",
+    "The patients were randomly assigned to treatment or <mask>.",
+    "Western blot analysis showed increased protein <mask> in treated cells.",
+    "Expression of the gene was measured by quantitative <mask>.",
+    "Mice were infected with the <mask> and survival was monitored.",
+)
+
+
+def demo_config(steps: int) -> PretrainConfig:
+    """The demo's training: small batches and a high rate, since it sees a few hundred thousand tokens only."""
+    return PretrainConfig(
+        max_steps=steps,
+        examples_per_step=16,
+        lr_peak=5e-4,
+        warmup_fraction=0.1,
+        validate_every=20,
+        validation_examples=64,
+        checkpoint_every=20,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """What the demo leaves, for printing."""
+
+    out: Path
+    results: dict[str, dict[str, Any]]
+    """`unigram`, `base`, `trained`, as in results.json."""
+    fills: list[tuple[str, list[str], list[str]]]
+    """(sentence, the base's likeliest words, the trained model's)."""
+
+
+def run_demo(out: Path, base: str | None, steps: int, progress: Progress) -> DemoResult:
+    """Run every stage into `out`, reusing what is finished there. `base`: None for the embedded MiniLM.
+
+    Raises BiolmError, for instance when `out` holds another demo (other steps or base).
+    """
+    if out.exists() and not out.is_dir():
+        raise ArtifactError(f"{out} is a file; choose another --out")
+    base = base or str(sample_model(cache_folder(), progress))
+    tokenizer = load_tokenizer(str(resolve_folder(base, weights=True)))
+    build_corpus([Path(SAMPLE)], out / "corpus", CORPUS, progress)
+    store = build_tokens(out / "corpus", tokenizer, out / "tokens", progress)
+    run = out / "run"
+    model = pretrain(store, tokenizer, base, run, demo_config(steps), progress, resume=True)
+    loss_curve(read_metrics(run), out / "loss.png")
+    measured = describe_run(run, base, store, "test", progress)
+    assert measured is not None
+    results = {
+        "unigram": measured["unigram"],
+        "base": _groups(measured["compare"]),
+        "trained": _groups(measured),
+    }
+    write_json(out / "results.json", results)
+    link = out / "model"
+    if not link.is_symlink():
+        link.symlink_to(model.relative_to(out), target_is_directory=True)
+    before = FillMask(
+        load_model(resolve_folder(base, weights=True), unigram_counts=store.unigram_counts()), tokenizer
+    )
+    after = FillMask.load(str(model))
+    fills = [(sentence, _words(before, sentence), _words(after, sentence)) for sentence in SENTENCES]
+    return DemoResult(out, results, fills)
+
+
+def _groups(measured: dict[str, Any]) -> dict[str, Any]:
+    return {part: measured[part] for part in ("overall", "sections")}
+
+
+def _words(model: FillMask, sentence: str) -> list[str]:
+    return [f"{fill.token_str.strip()} {fill.score:.2f}" for fill in model(sentence, top_k=3)[0]]

@@ -1,0 +1,95 @@
+"""Every masked position in a file, so that others can recompute everything."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from biolm.artifacts import atomic_file
+from biolm.batches.packing import PackedRow
+from biolm.errors import InputError
+from biolm.model.masked_lm import Scores
+from biolm.tokens.store import SECTIONS, TokenSplit
+from biolm.tokens.tokenizer import Tokenizer
+
+SCHEMA = pa.schema(
+    [
+        ("passage", pa.int64()),  # row of the split in the corpus, from 0
+        ("document", pa.int32()),  # the paper, numbered in the order of the split
+        ("section", pa.string()),
+        ("position", pa.int32()),  # token of the passage, from 0, special tokens not counted
+        ("original_id", pa.int32()),
+        ("original", pa.string()),
+        ("input_id", pa.int32()),
+        ("input", pa.string()),
+        ("predicted_id", pa.int32()),
+        ("predicted", pa.string()),
+        ("log_probability", pa.float64()),  # of the original, natural logarithm
+        ("rank", pa.int32()),  # tokens that were likelier than the original; 0 is a hit
+    ]
+)
+SUFFIXES = (".parquet", ".tsv")
+
+
+class PredictionsFile:
+    """Writes masked positions as they are measured."""
+
+    def __init__(self, writer: Any, data: TokenSplit, tokenizer: Tokenizer) -> None:
+        self._writer = writer
+        self._data = data
+        self._tokenizer = tokenizer
+
+    def write(
+        self, row: PackedRow, passages: NDArray[np.int64], starts: NDArray[np.int64], scores: Scores
+    ) -> None:
+        """The masked positions of one row; passages and starts: (windows,)."""
+        of_window = np.repeat(np.arange(len(passages)), row.masked_per_window)
+        first_token = np.cumsum(row.lengths) - row.lengths
+        prefix = len(self._tokenizer.vocabulary.prefix)
+        position = row.masked_positions - first_token[of_window] - prefix + starts[of_window]
+        shown = row.input_ids[row.masked_positions]
+        passage = passages[of_window]
+        columns = [
+            passage,
+            self._data.documents[passage],
+            [SECTIONS[section] for section in self._data.sections[passage]],
+            position,
+            row.labels,
+            self._tokenizer.pieces(row.labels),
+            shown,
+            self._tokenizer.pieces(shown),
+            scores.predicted,
+            self._tokenizer.pieces(scores.predicted),
+            -scores.loss,
+            scores.rank,
+        ]
+        arrays = [pa.array(column, kind.type) for column, kind in zip(columns, SCHEMA, strict=True)]
+        self._writer.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA))
+
+
+def check_predictions_path(path: Path) -> None:
+    """Raise InputError unless the file's ending is one that biolm writes."""
+    if path.suffix not in SUFFIXES:
+        raise InputError(f"{path} has no known ending; give a file ending in {' or '.join(SUFFIXES)}")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give a file")
+
+
+@contextmanager
+def predictions_file(path: Path, data: TokenSplit, tokenizer: Tokenizer) -> Iterator[PredictionsFile]:
+    """A Parquet or TSV file (by its ending) that is there when all is measured."""
+    check_predictions_path(path)
+    with atomic_file(path) as partial:
+        if path.suffix == ".parquet":
+            writer = pa.parquet.ParquetWriter(partial, SCHEMA, compression="zstd")
+        else:
+            options = pa.csv.WriteOptions(delimiter="\t", quoting_style="none")
+            writer = pa.csv.CSVWriter(partial, SCHEMA, write_options=options)
+        with writer:
+            yield PredictionsFile(writer, data, tokenizer)

@@ -1,0 +1,46 @@
+"""The JSON of an evaluation: no time and no path in it, so the same work gives the same object."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from biolm.batches.steps import EVALUATION_SEED
+from biolm.evaluation.masked import BOOTSTRAP_SEED, Measured, finite
+from biolm.evaluation.tally import REPLICATES, differences
+
+
+def results_json(
+    measured: dict[str, Measured], *, split: str, names: Mapping[str, str | None]
+) -> dict[str, Any]:
+    """One object for `measured["model"]`: its `overall` and `sections`, the `unigram` baseline in the same
+    form, and with `measured["compare"]` also `compare` and the paired `difference` (model − compare).
+
+    `names`: what the models are called. docs/formats.md lists the keys.
+    """
+    model = measured["model"]
+    groups = model.as_json()
+    results: dict[str, Any] = {
+        "model": names["model"],
+        "split": split,
+        "masking": {"rate": 0.15, "mask": 0.8, "random": 0.1, "unchanged": 0.1, "seed": EVALUATION_SEED},
+        "bootstrap": {
+            "kind": "poisson",
+            "unit": "document",
+            "replicates": REPLICATES,
+            "seed": BOOTSTRAP_SEED,
+        },
+        "masked_tokens": groups["overall"]["masked_tokens"],
+        "documents": groups["overall"]["documents"],
+        **groups,
+        "unigram": measured["unigram"].as_json(),
+    }
+    if "compare" in measured:
+        other = measured["compare"]
+        results["compare"] = {"model": names["compare"], **other.as_json()}
+        results["difference"] = {
+            "overall": differences(model.overall, other.overall),
+            "sections": {
+                name: differences(model.sections[name], other.sections[name]) for name in model.sections
+            },
+        }
+    finished: dict[str, Any] = finite(results)
+    return finished

@@ -1,0 +1,118 @@
+"""Stock models in, ready for packed rows; a language-model head for a base that has none."""
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from biolm.errors import ModelError
+from biolm.hub import read_config
+from biolm.model.attention import PACKED
+from biolm.model.masked_lm import HEADS
+
+logger = logging.getLogger(__name__)
+
+
+def load_model(
+    folder: Path,
+    *,
+    unigram_counts: NDArray[np.int64] | None = None,
+    hidden_dropout: float | None = None,
+    attention_dropout: float | None = None,
+) -> Any:
+    """The masked language model in a folder, in fp32, its attention set to packed rows.
+
+    Only safetensors are read and no code of the folder runs. Where the base has no language-model head it
+    gets one (see `start_head`), for which `unigram_counts` (vocabulary,) must be given. Dropout rates
+    replace the layers' where given; the configuration, which goes out with the model, keeps the base's.
+    Raises ModelError.
+    """
+    from transformers import AutoModelForMaskedLM
+    from transformers.utils import logging as transformers_logging
+
+    config = read_config(folder)
+    family = config.get("model_type")
+    if family not in HEADS:
+        raise ModelError(f"{folder} is a {family} model; biolm trains {' and '.join(sorted(HEADS))} models")
+    if not list(folder.glob("*.safetensors")):
+        raise ModelError(
+            f"{folder} holds no *.safetensors weights; biolm never reads pickled ones: convert it"
+        )
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model, report = AutoModelForMaskedLM.from_pretrained(
+                folder,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+    except Exception as error:  # whatever a stranger's files make the reader raise
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"the model in {folder} cannot be loaded: {first}") from None
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+    missing = set(report["missing_keys"])
+    of_head = {key for key in missing if key.startswith(HEADS[family] + ".")}
+    if missing - of_head or report.get("mismatched_keys"):
+        lacking = sorted(missing - of_head) or sorted(map(str, report["mismatched_keys"]))
+        raise ModelError(f"the weights in {folder} are incomplete: {lacking[0]} and {len(lacking) - 1} more")
+    if of_head:
+        if unigram_counts is None:
+            raise ModelError(
+                f"{folder} has no language-model head, so it predicts nothing yet; train it with `biolm pretrain`"
+            )
+        start_head(model, unigram_counts)
+        logger.info("%s has no language-model head: a new one starts from the corpus's unigrams", folder)
+    _set_dropout(model, hidden_dropout, attention_dropout)
+    model.set_attn_implementation(PACKED)
+    return model
+
+
+def has_head(folder: Path) -> bool:
+    """Whether the folder's weights hold a language-model head."""
+    from safetensors import safe_open
+
+    head = HEADS[read_config(folder)["model_type"]] + "."
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, framework="numpy") as weights:
+            if any(key.startswith(head) for key in weights.keys()):  # noqa: SIM118  not a dict
+                return True
+    return False
+
+
+def start_head(model: Any, unigram_counts: NDArray[np.int64]) -> None:
+    """Start a new language-model head: the decoder tied to the embeddings, the bias at the unigrams'
+    log-frequencies (add-one), the transform at the identity.
+
+    So step 0 predicts the corpus's unigrams, and what it has to learn is the difference.
+    """
+    with torch.no_grad():
+        counts = torch.zeros(model.config.vocab_size, dtype=torch.float64)
+        counts[: len(unigram_counts)] = torch.from_numpy(unigram_counts.astype(np.float64))
+        log_frequency = ((counts + 1) / (counts + 1).sum()).log().float()
+        head = getattr(model, HEADS[model.config.model_type])
+        inner = head.predictions if model.config.model_type == "bert" else head
+        dense = inner.transform.dense if model.config.model_type == "bert" else inner.dense
+        torch.nn.init.eye_(dense.weight)
+        torch.nn.init.zeros_(dense.bias)
+        inner.bias.copy_(log_frequency)
+    model.tie_weights()
+
+
+def _set_dropout(model: Any, hidden: float | None, attention: float | None) -> None:
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Dropout):
+            of_attention = name.endswith("attention.self.dropout")
+            rate = attention if of_attention else hidden
+            if rate is not None:
+                module.p = rate

@@ -1,0 +1,87 @@
+"""The model card: every fact in it is read from a manifest or a result, none is typed."""
+
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+import biolm
+from biolm.artifacts import write_text
+from biolm.model.folder import read_model_manifest
+
+METRICS = {"loss": "loss", "perplexity": "perplexity", "recall_at_1": "recall@1", "recall_at_5": "recall@5"}
+
+
+def write_model_card(model: Path, results: dict[str, Any] | None) -> None:
+    """Write `README.md` into a model folder of ours. `results`: an evaluation (docs/formats.md), or None."""
+    manifest = read_model_manifest(model)
+    data = ModelCardData(
+        language="en",
+        library_name="transformers",
+        pipeline_tag="fill-mask",
+        base_model=_hub_name(manifest["base"]["name"]),
+        tags=["biolm", "masked-language-modelling", "life-sciences"],
+        model_name=_name(manifest),
+        eval_results=_metadata(results) if results else None,
+    )
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # noqa: S701  Markdown, not HTML
+    )
+    environment.filters["number"] = lambda value: f"{value:,}"
+    environment.filters["estimate"] = _estimate
+    body = environment.get_template("model_card.md.jinja").render(
+        biolm_version=biolm.__version__,
+        name=_name(manifest),
+        metrics=METRICS,
+        results=results,
+        model=manifest,
+        base=manifest["base"],
+        config=manifest["config"],
+        trained=manifest["trained"],
+        data=manifest["data"],
+        mask="[MASK]" if _is_bert(model) else "<mask>",
+    )
+    card = ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}", ignore_metadata_errors=False)
+    write_text(model / "README.md", str(card))
+
+
+def _metadata(results: dict[str, Any]) -> list[EvalResult]:
+    return [
+        EvalResult(
+            task_type="fill-mask",
+            task_name="Masked language modelling",
+            dataset_type="biolm-corpus",
+            dataset_name=f"biolm corpus, {results['split']} split",
+            dataset_split=results["split"],
+            metric_type=key,
+            metric_name=title,
+            metric_value=round(results["overall"][key]["value"], 4),
+        )
+        for key, title in METRICS.items()
+    ]
+
+
+def _estimate(value: dict[str, float | None]) -> str:
+    if value["value"] is None or value["low"] is None or value["high"] is None:
+        return "–"
+    return f"{value['value']:.3f} [{value['low']:.3f}–{value['high']:.3f}]"
+
+
+def _name(manifest: dict[str, Any]) -> str:
+    return f"{manifest['base']['name'].split('/')[-1]}-biolm"
+
+
+def _hub_name(base: str) -> str | None:
+    """A base model's name for the metadata, where it can be one on the Hub (a folder's name cannot)."""
+    return base if "/" in base or base == "roberta-base" else None
+
+
+def _is_bert(model: Path) -> bool:
+    from biolm.hub import read_config
+
+    return bool(read_config(model)["model_type"] == "bert")

@@ -1,0 +1,66 @@
+"""What a run writes down while it trains: `metrics.jsonl` for machines, TensorBoard events for eyes."""
+
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from biolm.artifacts import atomic_file
+
+
+class MetricsLog:
+    """One JSON object a line, `{"step": n, "train/loss": ...}`, and the same scalars as TensorBoard events.
+
+    Opened at `step`, it drops what a killed run wrote beyond it, so a resumed file reads as if nothing happened.
+    """
+
+    def __init__(self, run: Path, *, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._path = run / "metrics.jsonl"
+        kept = [line for line in _lines(self._path) if step and line["step"] <= step]
+        with atomic_file(self._path) as partial:
+            partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        self._file = self._path.open("a", encoding="utf-8")
+        self._events = SummaryWriter(run / "tensorboard", purge_step=step + 1 if step else None)
+
+    def write(self, step: int, **scalars: float) -> None:
+        """Record scalars of a step; names use "/" for groups ("train/loss")."""
+        self._file.write(json.dumps({"step": step, **scalars}) + "\n")
+        self._file.flush()
+        for name, value in scalars.items():
+            self._events.add_scalar(name, value, step)
+
+    def sync(self) -> None:
+        """Bring everything to disk."""
+        self._events.flush()
+        os.fsync(self._file.fileno())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._events.close()
+        self._file.close()
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """The lines of a run's `metrics.jsonl`, in order."""
+    return _lines(run / "metrics.jsonl")
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue  # the last line of a killed run
+        if isinstance(value, dict) and "step" in value:
+            found.append(value)
+    return found

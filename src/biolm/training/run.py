@@ -1,0 +1,146 @@
+"""A run's folder: what it was started with, whether it may go on, and the model that it leaves."""
+
+import dataclasses
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from biolm.artifacts import (
+    MANIFEST,
+    check_free,
+    exclusive,
+    sha256_file,
+    write_json,
+)
+from biolm.errors import ArtifactError, ConfigError, ModelError
+from biolm.hub import resolve_folder
+from biolm.model.folder import save_model
+from biolm.model.loading import has_head, load_model
+from biolm.progress import Progress
+from biolm.tokens.store import TokenStore
+from biolm.tokens.tokenizer import Tokenizer, check_belongs
+from biolm.training.config import PretrainConfig, changed
+from biolm.training.loop import choose_device, train
+
+logger = logging.getLogger(__name__)
+RUN_KIND = "run"
+VERSION = 1
+MAY_CHANGE = frozenset({"checkpoint_every", "keep_checkpoints"})
+"""Settings that a resumed run may be given anew: they do not reach the weights."""
+
+
+def pretrain(
+    store: TokenStore,
+    tokenizer: Tokenizer,
+    base: str,
+    run: Path,
+    config: PretrainConfig,
+    progress: Progress,
+    *,
+    resume: bool,
+) -> Path:
+    """Further-train the model `base` (folder or Hub name) on a token store; returns the folder `run/model`.
+
+    `run` must be new, or with `resume` a run with the same settings, data and base, which goes on from its
+    newest valid checkpoint (one that has none yet starts anew; a finished one is left as it is).
+    Raises ArtifactError, ConfigError or ModelError before anything is written.
+    """
+    folder = resolve_folder(base, weights=True)
+    check_belongs(tokenizer, folder)
+    if store.vocabulary.hash != tokenizer.vocabulary.hash:
+        raise ModelError(f"{store.folder} was tokenized by another tokenizer than {tokenizer.name}")
+    choose_device(config.device)
+    if "train" not in store.splits:
+        raise ArtifactError(f"{store.folder} has no training split; build the corpus with another --split")
+    started = _started_with(store, base, folder, config)
+    model_folder = run / "model"
+    check_out(run, resume=resume)
+    if _is_run(run):
+        _check_same(run, started, config)
+        if (model_folder / MANIFEST).is_file():
+            logger.info("%s is finished already", run)
+            return model_folder
+    model = load_model(
+        folder,
+        unigram_counts=store.unigram_counts(),
+        hidden_dropout=config.hidden_dropout,
+        attention_dropout=config.attention_dropout,
+    )
+    run.mkdir(parents=True, exist_ok=True)
+    with exclusive(run):
+        write_json(run / "config.json", started)
+        trained = train(model, store, run, config, progress)
+        save_model(
+            model,
+            tokenizer.stock,
+            model_folder,
+            tokenizer_hash=tokenizer.vocabulary.hash,
+            **{part: started[part] for part in ("base", "data", "config")},
+            trained={
+                "steps": trained.counters.step,
+                "tokens": trained.counters.tokens,
+                "masked_tokens": trained.counters.masked_tokens,
+                "passages": trained.counters.passages,
+                "truncated_tokens": trained.truncated_tokens,
+            },
+        )
+    return model_folder
+
+
+def check_out(run: Path, *, resume: bool) -> None:
+    """Raise ArtifactError unless a run may be started at `run`, or with `resume` gone on with."""
+    if not _is_run(run):
+        check_free(run)
+    elif not resume:
+        raise ArtifactError(f"{run} holds a run already; continue it with --resume, or choose another --out")
+
+
+def read_run(run: Path) -> dict[str, Any]:
+    """The `config.json` of a run folder. Raises ArtifactError where it is none."""
+    if not _is_run(run):
+        raise ArtifactError(f"{run} is no run of biolm; make one with `biolm pretrain CORPUS --out {run}`")
+    value: dict[str, Any] = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    return value
+
+
+def _started_with(store: TokenStore, base: str, folder: Path, config: PretrainConfig) -> dict[str, Any]:
+    weights = {file.name: sha256_file(file) for file in sorted(folder.glob("*.safetensors"))}
+    return {
+        "kind": RUN_KIND,
+        "version": VERSION,
+        "base": {
+            "name": Path(base).name if Path(base).is_dir() else base,
+            "weights": weights,
+            "language_model_head": has_head(folder),
+        },
+        "data": {"tokens": store.fingerprint, **store.manifest["corpus"]},
+        "tokenizer_hash": store.vocabulary.hash,
+        "config": dataclasses.asdict(config),
+    }
+
+
+def _is_run(run: Path) -> bool:
+    try:
+        value = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(value, dict) and value.get("kind") == RUN_KIND
+
+
+def _check_same(run: Path, started: dict[str, Any], config: PretrainConfig) -> None:
+    saved = read_run(run)
+    for part in ("version", "base", "data", "tokenizer_hash"):
+        if saved.get(part) != started[part]:
+            raise ConfigError(
+                f"{run} was started with another {part.replace('_', ' ')}; choose another --out"
+            )
+    settings = {
+        name: (getattr(config, name) if name in MAY_CHANGE else value)
+        for name, value in saved["config"].items()
+    }
+    differences = changed(config, settings)
+    if differences:
+        raise ConfigError(
+            f"{run} was started with other settings: {', '.join(differences)}; choose another --out"
+        )
