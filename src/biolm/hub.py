@@ -30,9 +30,9 @@ def resolve_folder(name: str, *, weights: bool) -> Path:
     reachable Hub the cached copy serves. Raises ModelError at once when there is neither.
     """
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    if name.strip() and folder.is_dir():
         return folder
-    if folder.exists():
+    if folder.is_file():
         raise ModelError(f"{name} is a file; give the folder that holds the model")
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or not name.strip():
         raise ModelError(f"no model folder at {name}; check the path")

@@ -49,7 +49,7 @@ class Sums:
 
     def metrics(self) -> dict[str, float]:
         """The four metrics over everything added. NaN where nothing was."""
-        return {name: float(value) for name, value in _metrics(self.total[:, None]).items()}
+        return {name: float(value) for name, value in _metrics(self.total).items()}
 
     def replicate_metrics(self) -> dict[str, NDArray[np.float64]]:
         """The four metrics in each replicate, (replicates,)."""

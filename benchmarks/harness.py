@@ -1,0 +1,68 @@
+"""What every benchmark shares: cells on disk, the machine's description, the table and the last line."""
+
+import json
+import os
+import platform
+import statistics
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+
+
+def cell(benchmark: str, name: str, work: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """The result of `work`, from `benchmarks/cells/` where an earlier, interrupted run left it.
+
+    One file for each cell of the grid, so a stopped benchmark goes on where it was. Delete the folder to
+    measure anew.
+    """
+    path = HERE / "cells" / benchmark / f"{name}.json"
+    if path.is_file():
+        found: dict[str, float] = json.loads(path.read_text())
+        return found
+    result = work()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(result))
+    partial.rename(path)
+    return result
+
+
+def median(values: list[float]) -> float:
+    """Median, to be quoted."""
+    return statistics.median(values)
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores and memory, as the system tells them."""
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "processor": model,
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory, 1),
+        "system": platform.platform(),
+    }
+
+
+def finish(name: str, result: dict[str, Any], packages: tuple[str, ...], *, save: bool) -> None:
+    """Print the result as the last line; with `save`, also write `benchmarks/results/NAME.json`."""
+    if save:
+        facts = {
+            **result,
+            "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
+            "machine": machine(),
+            "date": datetime.now(UTC).date().isoformat(),
+        }
+        (HERE / "results" / f"{name}.json").write_text(json.dumps(facts, indent=2) + "\n")
+    print(json.dumps(result))

@@ -1,0 +1,300 @@
+"""Useful tokens per second of biolm's training step against the Hugging Face Trainer's, at roberta-base's size.
+
+Arms, alternating, one step of 16 passages each in every round:
+
+  biolm                 packed row, head on masked positions, dropout 0 (biolm's defaults)
+  padded                Trainer, 16 per batch, dynamic padding, its defaults, the model's dropout 0.1
+  padded_same_dropout   the same with dropout 0, as biolm
+  length_grouped        Trainer, train_sampling_strategy="group_by_length", dropout 0.1
+  grouped_512           Trainer, passages concatenated and cut into blocks of 512 (run_mlm's group_texts),
+                        8 blocks, dropout 0.1
+
+The passages of a round are the same for all arms (length_grouped draws its 16 out of the pool). A token is useful
+when it belongs to a passage: padding is not. Random weights, fp32 on CPU, all cores. Every measurement is a process
+of its own, warmed by one forward and backward pass on two passages, so that biolm's setting of the allocator does not
+reach the Trainer. Sizes: ROUNDS x 5 arms; on two cores an arm takes 20 to 100 seconds, so all of it about 20 minutes;
+cells are kept and an interrupted run goes on.
+
+    python benchmarks/pretrain_throughput.py [--rounds 3] [--tokenizer FOLDER] [--save]
+"""
+
+import argparse
+import functools
+import json
+import subprocess
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import (
+    DataCollatorForLanguageModeling,
+    RobertaConfig,
+    RobertaForMaskedLM,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+from transformers.utils import logging as transformers_logging
+
+from biolm.artifacts import cache_folder
+from biolm.batches.examples import cut_examples
+from biolm.batches.masking import Masker
+from biolm.batches.packing import pack_rows
+from biolm.model.attention import PACKED, PassageLengths
+from biolm.records import Article
+from biolm.sources import read_source
+from biolm.sources.sample import sample_model, sample_papers
+from biolm.tokens.store import TokenSplit
+from biolm.tokens.tokenizer import Tokenizer, load_tokenizer
+from biolm.training.config import PretrainConfig
+from biolm.training.loop import optimizer_step
+from biolm.training.memory import keep_large_blocks
+from biolm.training.optimizer import make_optimizer
+from harness import cell, finish, median
+
+NAME = "pretrain_throughput"
+BATCH = 16
+POOL = 64
+VOCABULARY = 50265  # roberta-base
+ARMS = ("biolm", "padded", "padded_same_dropout", "length_grouped", "grouped_512")
+
+
+def passages(count: int) -> list[str]:
+    """The first abstracts of at least 120 characters of the sample's update file."""
+    wheel = sample_papers(cache_folder())
+    articles = read_source(wheel, {"data/pubmed21n1298.xml.gz"})
+    texts = (
+        abstract.text
+        for article in articles
+        if isinstance(article, Article)
+        for abstract in article.abstracts[:1]
+        if len(abstract.text) >= 120
+    )
+    return list(islice(texts, count))
+
+
+def new_model(dropout: float) -> RobertaForMaskedLM:
+    """A random roberta-base."""
+    torch.manual_seed(0)
+    return RobertaForMaskedLM(
+        RobertaConfig(
+            vocab_size=VOCABULARY,
+            max_position_embeddings=514,
+            type_vocab_size=1,
+            layer_norm_eps=1e-5,
+            hidden_dropout_prob=dropout,
+            attention_probs_dropout_prob=dropout,
+        )
+    )
+
+
+def time_biolm(tokenizer: Tokenizer, encoded: list[list[int]]) -> dict[str, float]:
+    """One step over the passages in rows of biolm's default size."""
+    config = PretrainConfig()
+    model = new_model(0.0)
+    model.set_attn_implementation(PACKED)
+    model.train()
+    optimizer = make_optimizer(model, config)
+    offsets = np.concatenate([[0], np.cumsum([len(ids) for ids in encoded])]).astype(np.int64)
+    count = len(encoded)
+    split = TokenSplit(
+        "train",
+        np.concatenate(encoded).astype(np.uint16),
+        offsets,
+        np.arange(count, dtype=np.int32),
+        np.zeros(count, np.uint8),
+        count,
+    )
+    examples = cut_examples(split, tokenizer.vocabulary, max_tokens=512)
+    masker = Masker(tokenizer.vocabulary, config.masking, purpose="train mask", seed=1)
+
+    keep_large_blocks()
+    warm_up(model, encoded, packed=True)
+    started = time.perf_counter()
+    index = np.arange(len(examples))
+    rows = pack_rows(examples, index, masker, epoch=0, max_row_tokens=config.max_row_tokens)
+    optimizer_step(model, optimizer, rows, rate=5e-5, config=config)
+    seconds = time.perf_counter() - started
+    masked = sum(len(row.labels) for row in rows)
+    lengths = examples.lengths(index)
+    return {"tokens": int(lengths.sum()), "seconds": seconds, "flops": flops(lengths, masked)}
+
+
+def warm_up(model: Any, encoded: list[list[int]], *, packed: bool) -> None:
+    """One pass over two passages: threads started, code paged in. No optimizer step."""
+    ids = torch.tensor([encoded[0][:64]])
+    if packed:
+        lengths = PassageLengths.of([ids.shape[1]], torch.device("cpu"))
+        hidden = model.base_model(input_ids=ids, passages=lengths)[0]
+        model.lm_head(hidden).sum().backward()
+    else:
+        model(input_ids=ids, labels=ids).loss.backward()
+    model.zero_grad(set_to_none=True)
+
+
+def flops(lengths: np.ndarray, masked: int) -> float:
+    """Multiply-adds counted twice, forward and twice that backward, of roberta-base on packed passages."""
+    layers, width, inner = 12, 768, 3072
+    matrices = layers * (4 * width * width + 2 * width * inner) * int(lengths.sum())
+    attention = layers * 2 * width * int((lengths.astype(np.int64) ** 2).sum())
+    head = (width * width + width * VOCABULARY) * masked
+    return 6.0 * (matrices + attention + head)
+
+
+class StepTime(TrainerCallback):
+    """How long the one optimizer step took, from its batch being there to its end."""
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        """Start the clock."""
+        self.started = time.perf_counter()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        """Stop it."""
+        self.seconds = time.perf_counter() - self.started
+
+
+class Counted(DataCollatorForLanguageModeling):
+    """The stock collator, which remembers how many useful tokens the first batch had."""
+
+    useful: int | None = None
+
+    def __call__(self, features: Any, return_tensors: Any = None) -> Any:
+        """Collate."""
+        self.useful = self.useful or sum(len(f["input_ids"]) for f in features)
+        return super().__call__(features, return_tensors)
+
+
+def time_trainer(
+    tokenizer: Tokenizer, rows: list[list[int]], *, dropout: float, batch: int, seed: int, **arguments: Any
+) -> dict[str, float]:
+    """One Trainer step."""
+    data = [{"input_ids": ids} for ids in rows]
+    collator = Counted(tokenizer.stock, mlm_probability=0.15)
+    clock, model = StepTime(), new_model(dropout)
+    warm_up(model.train(), rows, packed=False)
+    trainer = Trainer(
+        model=model,
+        args=TrainingArguments(
+            output_dir="/tmp/biolm-benchmark-trainer",  # noqa: S108  nothing is saved
+            per_device_train_batch_size=batch,
+            max_steps=1,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            logging_strategy="no",
+            seed=seed,
+            use_cpu=True,
+            **arguments,
+        ),
+        data_collator=collator,
+        train_dataset=data,
+        callbacks=[clock],
+    )
+    trainer.train()
+    return {"tokens": collator.useful or 0, "seconds": clock.seconds}
+
+
+def blocks(encoded: list[list[int]], size: int = 512) -> list[list[int]]:
+    """What run_mlm's group_texts makes: everything concatenated and cut, the remainder dropped."""
+    flat = [token for ids in encoded for token in ids]
+    return [flat[i : i + size] for i in range(0, len(flat) - size + 1, size)]
+
+
+def matmul_peak(seconds: float = 3.0) -> dict[str, float]:
+    """The best rate of an fp32 matrix product of 2048, in floating-point operations per second."""
+    a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
+    best, until = 0.0, time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        started = time.perf_counter()
+        torch.mm(a, b)
+        best = max(best, 2 * 2048**3 / (time.perf_counter() - started))
+    return {"flops_per_second": best}
+
+
+def measure(arm: str, turn: int, tokenizer_folder: str | None) -> dict[str, float]:
+    """One cell of the grid, in this process."""
+    if arm == "peak":
+        return matmul_peak()
+    transformers_logging.set_verbosity_error()
+    tokenizer = load_tokenizer(tokenizer_folder or str(sample_model(cache_folder())))
+    vocabulary = tokenizer.vocabulary
+    content = [ids[:510] for ids in tokenizer.encode(passages(POOL))]
+    whole = [[*vocabulary.prefix, *ids, *vocabulary.suffix] for ids in content]
+    chosen = np.random.default_rng(turn).permutation(POOL)[:BATCH]
+    if arm == "biolm":
+        return time_biolm(tokenizer, [content[i] for i in chosen])
+    rows = {"length_grouped": whole, "grouped_512": blocks(whole)}.get(arm, [whole[i] for i in chosen])
+    return time_trainer(
+        tokenizer,
+        rows,
+        dropout=0.0 if arm == "padded_same_dropout" else 0.1,
+        batch=8 if arm == "grouped_512" else BATCH,
+        seed=turn,
+        **({"train_sampling_strategy": "group_by_length"} if arm == "length_grouped" else {}),
+    )
+
+
+def in_its_own_process(arm: str, turn: int, tokenizer_folder: str | None) -> dict[str, float]:
+    """One cell of the grid, in a fresh process of this script."""
+    command = [sys.executable, __file__, "--cell", f"{arm}:{turn}"]
+    command += ["--tokenizer", tokenizer_folder] if tokenizer_folder else []
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def main() -> None:
+    """Run what is missing of the grid and report."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tokenizer", help="folder of roberta-base's tokenizer; the sample model's without")
+    parser.add_argument("--cell", help=argparse.SUPPRESS)
+    parser.add_argument("--save", action="store_true", help=f"write benchmarks/results/{NAME}.json")
+    options = parser.parse_args()
+    if options.cell:
+        arm, _, turn = options.cell.partition(":")
+        print(json.dumps(measure(arm, int(turn), options.tokenizer)))
+        return
+    results: dict[str, list[dict[str, float]]] = {arm: [] for arm in (*ARMS, "peak")}
+    for turn in range(options.rounds):
+        for arm in results:
+            work = functools.partial(in_its_own_process, arm, turn, options.tokenizer)
+            results[arm].append(cell(NAME, f"{arm}-{turn}", work))
+            print(f"round {turn + 1}: {arm} {results[arm][-1]}", flush=True)
+
+    speed = {arm: [run["tokens"] / run["seconds"] for run in results[arm]] for arm in ARMS}
+    print(
+        f"\n{'arm':<22}{'useful tokens/s (median)':>26}{'min':>9}{'max':>9}{'ratio (median of rounds)':>27}"
+    )
+    result: dict[str, Any] = {}
+    for arm in ARMS:
+        ratios = [ours / theirs for ours, theirs in zip(speed["biolm"], speed[arm], strict=True)]
+        values = speed[arm]
+        print(
+            f"{arm:<22}{median(values):>26.1f}{min(values):>9.1f}{max(values):>9.1f}{median(ratios):>27.2f}"
+        )
+        result[f"tokens_per_second_{arm}"] = round(median(values), 1)
+        if arm != "biolm":
+            result[f"ratio_{arm}"] = round(median(ratios), 2)
+    reached = [
+        run["flops"] / run["seconds"] / peak["flops_per_second"]
+        for run, peak in zip(results["biolm"], results["peak"], strict=True)
+    ]
+    result["peak_fraction"] = round(median(reached), 3)
+    result["peak_gflops_per_second"] = round(
+        median([p["flops_per_second"] for p in results["peak"]]) / 1e9, 1
+    )
+    result["rounds"], result["passages_per_step"] = options.rounds, BATCH
+    result["tokenizer"] = Path(options.tokenizer).name if options.tokenizer else "sample model"
+    print(f"biolm reaches {result['peak_fraction']:.0%} of this machine's matrix product\n")
+    finish(NAME, result, ("torch", "transformers", "accelerate", "numpy"), save=options.save)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""Reading a corpus folder back, in batches, without loading it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from biolm.artifacts import read_manifest, sha256_json
+from biolm.corpus.writer import SCHEMA
+from biolm.errors import ArtifactError
+
+KIND = "corpus"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """A finished corpus on disk."""
+
+    folder: Path
+    """Where it lies."""
+    manifest: dict[str, Any]
+    """Its `manifest.json`; docs/formats.md lists the keys."""
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that hold passages, in the order train, validation, test."""
+        return tuple(self.manifest["splits"])
+
+    @property
+    def passages(self) -> int:
+        """Passages in all splits."""
+        return int(self.manifest["counts"]["passages_kept"])
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the hashes of the Parquet files and the settings: equal for equal texts and splits."""
+        files = {name: facts["sha256"] for name, facts in self.manifest["files"].items() if _is_data(name)}
+        return sha256_json({"files": files, "settings": self.manifest["settings"]})
+
+    def files(self, split: str) -> list[Path]:
+        """The Parquet files of a split, in order. Raises ArtifactError for a split without passages."""
+        if split not in self.splits:
+            raise ArtifactError(
+                f"{self.folder} has no passages in {split}; it has {', '.join(self.splits)}, "
+                "and `biolm corpus build --split` changes the shares"
+            )
+        names = [name for name in self.manifest["files"] if _is_data(name) and name.startswith(f"{split}-")]
+        return [self.folder / name for name in sorted(names)]
+
+    def iter_batches(
+        self, split: str, columns: Sequence[str] = tuple(SCHEMA.names), batch_rows: int = 2048
+    ) -> Iterator[pa.RecordBatch]:
+        """The passages of a split in the order of the corpus, as record batches of at most `batch_rows`.
+
+        One row group is in memory at a time. Raises ArtifactError for a split without passages, a column
+        that the format lacks, or a damaged file.
+        """
+        unknown = sorted(set(columns) - set(SCHEMA.names))
+        if unknown:
+            raise ArtifactError(
+                f"a corpus has no column {', '.join(unknown)}; it has {', '.join(SCHEMA.names)}"
+            )
+        for path in self.files(split):
+            try:
+                with pq.ParquetFile(path, pre_buffer=False) as file:
+                    for group in range(file.num_row_groups):
+                        yield from file.iter_batches(batch_rows, row_groups=[group], columns=list(columns))
+            except (pa.ArrowException, OSError) as error:
+                raise ArtifactError(
+                    f"{path} is damaged ({error}); remove {self.folder} and build it again with "
+                    f"`{self.manifest['command']}`"
+                ) from None
+
+
+def open_corpus(folder: Path) -> Corpus:
+    """Open a finished corpus. Raises ArtifactError, saying how to make one, for anything else."""
+    rebuild = f"biolm corpus build SOURCE... --out {folder}"
+    return Corpus(folder, read_manifest(folder, kind=KIND, version=VERSION, rebuild=rebuild))
+
+
+def _is_data(name: str) -> bool:
+    return name.endswith(".parquet")

@@ -1,0 +1,156 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from corpus_papers import article, prose
+
+from biolm.artifacts import read_manifest, verify_files, write_manifest
+from biolm.corpus.build import CorpusConfig, write_passages
+from biolm.corpus.card import hub_languages, hub_licences, render_card
+from biolm.corpus.reader import KIND, VERSION, Corpus, open_corpus
+from biolm.corpus.show import corpus_facts
+from biolm.corpus.split import Shares
+from biolm.errors import ArtifactError
+from biolm.progress import Silent
+from biolm.records import Article, Figure
+
+
+def build(folder: Path, stream: list[Article], **settings: object) -> Corpus:
+    """A corpus of records, without any source."""
+    config = CorpusConfig(shares=Shares(train=1, validation=0, test=0), **settings)
+    folder.mkdir()
+    facts = write_passages(stream, folder, config, Silent()).facts()
+    facts |= {"settings": config.settings(), "sources": [], "command": "biolm corpus build x"}
+    (folder / "README.md").write_text(render_card(facts))
+    write_manifest(folder, kind=KIND, version=VERSION, **facts)
+    return open_corpus(folder)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    figures = (Figure(label="Figure 1", caption=prose(5)),)
+    stream = [article(n, journal=f"J{n % 3}", year=2000 + n % 2, figures=figures) for n in range(1, 41)]
+    return build(tmp_path / "corpus", stream, passages_per_file=30)
+
+
+def test_batches_bring_every_passage_once_in_order(corpus: Corpus):
+    batches = list(corpus.iter_batches("train", ["pmid", "section"], batch_rows=7))
+    assert max(batch.num_rows for batch in batches) <= 7
+    rows = [tuple(row.values()) for batch in batches for row in batch.to_pylist()]
+    assert rows == [(str(n), section) for n in range(1, 41) for section in ("abstract", "figure_legend")]
+    assert corpus.passages == 80
+    assert corpus.splits == ("train",)
+
+
+def test_a_split_without_passages_is_named(corpus: Corpus):
+    with pytest.raises(ArtifactError, match=r"no passages in test; it has train, and .* --split"):
+        next(corpus.iter_batches("test"))
+
+
+def test_an_unknown_column_is_named(corpus: Corpus):
+    with pytest.raises(ArtifactError, match="no column author; it has text, section"):
+        next(corpus.iter_batches("train", ["author"]))
+
+
+def test_a_damaged_file_is_one_line_with_the_command_to_build_again(corpus: Corpus):
+    path = corpus.files("train")[0]
+    path.write_bytes(b"\0" * path.stat().st_size)
+    with pytest.raises(ArtifactError, match=r"is damaged .* build it again with `biolm corpus build x`"):
+        list(open_corpus(corpus.folder).iter_batches("train"))
+
+
+def test_opening_anything_else_says_how_to_build(tmp_path: Path):
+    with pytest.raises(ArtifactError, match=r"make it with `biolm corpus build SOURCE... --out"):
+        open_corpus(tmp_path)
+
+
+def test_the_fingerprint_follows_texts_and_settings_not_wording(tmp_path: Path):
+    one = build(tmp_path / "one", [article(1), article(2)])
+    same = build(tmp_path / "same", [article(1), article(2)])
+    (same.folder / "README.md").write_text("Another card.")
+    facts = read_manifest(one.folder, kind=KIND, version=VERSION, rebuild="")
+    for name in ("kind", "version", "biolm", "files"):
+        del facts[name]
+    write_manifest(same.folder, kind=KIND, version=VERSION, **facts)
+    assert open_corpus(same.folder).fingerprint == one.fingerprint
+    assert build(tmp_path / "text", [article(1), article(3)]).fingerprint != one.fingerprint
+    assert build(tmp_path / "set", [article(1), article(2)], min_chars=81).fingerprint != one.fingerprint
+
+
+def test_facts_for_show_agree_with_the_passages(corpus: Corpus):
+    facts = corpus_facts(corpus)
+    assert facts["journals"] == {"different": 3, "top": {"J1": 28, "J2": 26, "J0": 26}}
+    assert facts["years"] == {"2000": 40, "2001": 40}
+    lengths = sorted(len(article(n).abstracts[0].text) for n in range(1, 41))
+    assert facts["characters"]["abstract"]["0.5"] == lengths[19]
+    assert facts["characters"]["figure_legend"]["0.95"] == len(prose(5))
+    assert [example["section"] for example in facts["examples"]].count("figure_legend") >= 1
+    assert len(facts["examples"]) == 3
+
+
+def test_facts_of_a_single_passage(tmp_path: Path):
+    facts = corpus_facts(build(tmp_path / "corpus", [article(1)]))
+    assert [example["document"] for example in facts["examples"]] == ["pmid:1"]
+
+
+def test_the_card_states_metadata_for_the_hub(corpus: Corpus):
+    card = (corpus.folder / "README.md").read_text()
+    metadata = yaml.safe_load(card.split("---\n")[1])
+    assert metadata["task_categories"] == ["fill-mask"]
+    assert metadata["license"] == ["unknown"]
+    assert metadata["size_categories"] == ["n<1K"]
+    assert metadata["configs"] == [
+        {"config_name": "default", "data_files": [{"split": "train", "path": "train-*.parquet"}]}
+    ]
+
+
+def test_the_card_warns_of_texts_without_licence(tmp_path: Path, corpus: Corpus):
+    assert "80 passages have no stated licence" in (corpus.folder / "README.md").read_text()
+    free = build(tmp_path / "free", [article(1, licence="CC-BY-4.0")])
+    assert "no stated licence" not in (free.folder / "README.md").read_text()
+
+
+def test_licences_and_languages_are_named_as_the_hub_names_them():
+    assert hub_licences(["CC-BY-4.0", "CC-BY", "unknown", "CC0-1.0", "CC-BY-9.9"]) == [
+        "cc",
+        "cc-by-4.0",
+        "cc0-1.0",
+        "other",
+        "unknown",
+    ]
+    assert hub_languages(["eng", "en-GB", "ger", "unknown", "afr"]) == ["afr", "de", "en"]
+
+
+def test_a_corpus_of_format_1_is_read_forever():
+    """`corpus-v1` was written when the format was new; never rebuild it to make this test pass."""
+    corpus = open_corpus(Path(__file__).parent / "corpus-v1")
+    assert verify_files(corpus.folder, corpus.manifest) == []
+    assert corpus.fingerprint == "d77dad2b902a3bac665c1eda8cb97acf8f0e136e705d5941c4e36cc01a001298"
+    rows = [
+        row for split in corpus.splits for batch in corpus.iter_batches(split) for row in batch.to_pylist()
+    ]
+    (legend,) = [row for row in rows if row["document"] == "pmcid:PMC3" and row["label"]]
+    assert legend == {
+        "text": f"Binding. {prose(103)}",
+        "section": "figure_legend",
+        "label": "Figure 1",
+        "title": "Paper 3",
+        "document": "pmcid:PMC3",
+        "pmid": "3",
+        "pmcid": "PMC3",
+        "doi": "10.1000/3",
+        "journal": "Journal of Tests",
+        "year": 2020,
+        "licence": "CC-BY-4.0",
+        "language": "en",
+        "source": "papers.xml",
+    }
+    (bare,) = [row for row in rows if row["document"].startswith("sha256:")]
+    assert [name for name, value in bare.items() if value is None] == [
+        "pmid",
+        "pmcid",
+        "doi",
+        "journal",
+        "year",
+        "language",
+    ]

@@ -1,0 +1,161 @@
+"""Evaluation against a plain reading of stock transformers, and what it must not depend on."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+import torch
+from transformers import AutoModelForMaskedLM
+
+from biolm.errors import ArtifactError, InputError
+from biolm.evaluation.masked import evaluate
+from biolm.evaluation.predictions import predictions_file
+from biolm.evaluation.results import results_json
+from biolm.model.loading import load_model
+from biolm.progress import Silent
+from biolm.tokens.store import SECTIONS
+from biolm.tokens.tokenizer import load_tokenizer
+
+
+def measure(folder: Path, store, **options):
+    measured = evaluate({"model": load_model(folder)}, store, "test", Silent(), **options)
+    return results_json(measured, split="test", names={"model": "m"})
+
+
+@pytest.fixture(scope="module")
+def predictions(tiny_roberta: Path, roberta_tokens, tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+    path = tmp_path_factory.mktemp("predictions") / "all.parquet"
+    with predictions_file(path, roberta_tokens.split("test"), load_tokenizer(str(tiny_roberta))) as file:
+        measure(tiny_roberta, roberta_tokens, predictions=file)
+    return pyarrow.parquet.read_table(path).to_pylist()
+
+
+def test_predictions_are_what_stock_transformers_computes_passage_by_passage(
+    tiny_roberta: Path, roberta_tokens, predictions: list[dict]
+):
+    stock = AutoModelForMaskedLM.from_pretrained(tiny_roberta).eval()
+    split, vocabulary = roberta_tokens.split("test"), roberta_tokens.vocabulary
+    by_passage: dict[int, list[dict]] = {}
+    for line in predictions:
+        by_passage.setdefault(line["passage"], []).append(line)
+    assert len(by_passage) > 30
+    for passage, lines in by_passage.items():
+        ids = split.ids[split.offsets[passage] : split.offsets[passage + 1]].astype(np.int64)
+        assert len(ids) + 2 <= 128
+        shown = ids.copy()
+        for line in lines:
+            assert ids[line["position"]] == line["original_id"]
+            shown[line["position"]] = line["input_id"]
+        row = torch.tensor([[*vocabulary.prefix, *shown, *vocabulary.suffix]])
+        with torch.no_grad():
+            probabilities = stock(input_ids=row).logits[0].double().log_softmax(-1)
+        for line in lines:
+            own = probabilities[line["position"] + 1]
+            assert own[line["original_id"]].item() == pytest.approx(line["log_probability"], abs=1e-5)
+            assert own.argmax().item() == line["predicted_id"]
+            assert (own > own[line["original_id"]]).sum().item() == line["rank"]
+            assert SECTIONS[split.sections[passage]] == line["section"]
+
+
+def test_the_figures_can_be_recomputed_from_the_predictions(
+    tiny_roberta: Path, roberta_tokens, predictions: list[dict]
+):
+    results = measure(tiny_roberta, roberta_tokens)
+    for name in ("overall", *SECTIONS):
+        group = results["overall"] if name == "overall" else results["sections"][name]
+        lines = [line for line in predictions if name in ("overall", line["section"])]
+        loss = -np.mean([line["log_probability"] for line in lines])
+        assert group["loss"]["value"] == pytest.approx(loss, rel=1e-9)
+        assert group["perplexity"]["value"] == pytest.approx(np.exp(loss), rel=1e-9)
+        assert group["recall_at_1"]["value"] == np.mean([line["rank"] == 0 for line in lines])
+        assert group["recall_at_5"]["value"] == np.mean([line["rank"] < 5 for line in lines])
+        assert group["masked_tokens"] == len(lines)
+        assert group["documents"] == len({line["document"] for line in lines})
+        likeliest = int(np.argmax(roberta_tokens.unigram_counts()))
+        unigram = results["unigram"]["overall" if name == "overall" else "sections"]
+        unigram = unigram if name == "overall" else unigram[name]
+        assert unigram["recall_at_1"]["value"] == np.mean([x["original_id"] == likeliest for x in lines])
+
+
+def test_masks_are_15_percent_80_10_10(predictions: list[dict], roberta_tokens):
+    tokens = len(roberta_tokens.split("test").ids)
+    mask = roberta_tokens.vocabulary.mask_id
+    assert len(predictions) / tokens == pytest.approx(0.15, abs=4 * np.sqrt(0.15 * 0.85 / tokens))
+    shown_as_mask = np.mean([line["input_id"] == mask for line in predictions])
+    assert shown_as_mask == pytest.approx(0.8, abs=4 * np.sqrt(0.16 / len(predictions)))
+
+
+@pytest.mark.parametrize("budget", [130, 400, 100_000])
+def test_figures_do_not_depend_on_the_row_size(tiny_roberta: Path, roberta_tokens, budget: int):
+    expected, found = (
+        measure(tiny_roberta, roberta_tokens),
+        measure(tiny_roberta, roberta_tokens, max_row_tokens=budget),
+    )
+    assert_close(found, expected)
+
+
+def assert_close(found: object, expected: object) -> None:
+    if isinstance(expected, dict):
+        assert isinstance(found, dict)
+        assert found.keys() == expected.keys()
+        for key in expected:
+            assert_close(found[key], expected[key])
+    elif isinstance(expected, float):
+        assert found == pytest.approx(expected, rel=1e-5)
+    else:
+        assert found == expected
+
+
+def test_a_model_compared_with_itself_differs_by_nothing(tiny_roberta: Path, roberta_tokens):
+    model = load_model(tiny_roberta)
+    measured = evaluate({"model": model, "compare": model}, roberta_tokens, "test", Silent())
+    results = results_json(measured, split="test", names={"model": "a", "compare": "b"})
+    for value in results["difference"]["overall"].values():
+        assert value == {"value": 0, "low": 0, "high": 0}
+    assert results["compare"]["overall"] == results["overall"]
+
+
+def test_results_are_strict_json_without_times_or_paths(tiny_roberta: Path, roberta_tokens):
+    text = json.dumps(measure(tiny_roberta, roberta_tokens), allow_nan=False)
+    assert "second" not in text
+    assert str(tiny_roberta) not in text
+
+
+def test_tsv_and_parquet_hold_the_same(tiny_roberta: Path, roberta_tokens, predictions, tmp_path: Path):
+    path = tmp_path / "all.tsv"
+    with predictions_file(path, roberta_tokens.split("test"), load_tokenizer(str(tiny_roberta))) as file:
+        measure(tiny_roberta, roberta_tokens, predictions=file)
+    options = pyarrow.csv.ParseOptions(delimiter="\t", quote_char=False)
+    read = pyarrow.csv.read_csv(path, parse_options=options).to_pylist()
+    assert [line["predicted_id"] for line in read] == [line["predicted_id"] for line in predictions]
+    assert [line["input"] for line in read] == [line["input"] for line in predictions]
+
+
+def test_a_predictions_file_that_fails_leaves_the_old_one(tiny_roberta: Path, roberta_tokens, tmp_path: Path):
+    path = tmp_path / "all.tsv"
+    path.write_text("old")
+    with (
+        pytest.raises(KeyboardInterrupt),
+        predictions_file(path, roberta_tokens.split("test"), load_tokenizer(str(tiny_roberta))),
+    ):
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_unknown_ending_is_refused(tiny_roberta: Path, roberta_tokens, tmp_path: Path):
+    with (
+        pytest.raises(InputError, match="ending in"),
+        predictions_file(
+            tmp_path / "x.xlsx", roberta_tokens.split("test"), load_tokenizer(str(tiny_roberta))
+        ),
+    ):
+        pass
+
+
+def test_an_absent_split_is_named(tiny_roberta: Path, roberta_tokens):
+    with pytest.raises(ArtifactError, match="no passages in its dev split"):
+        evaluate({"model": load_model(tiny_roberta)}, roberta_tokens, "dev", Silent())

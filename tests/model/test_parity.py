@@ -1,0 +1,186 @@
+"""packed = one by one = stock transformers: logits, loss, gradients. The test that protects everything."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForMaskedLM
+
+from biolm.batches.packing import PackedRow
+from biolm.errors import ModelError
+from biolm.model.attention import PassageLengths, packed_attention
+from biolm.model.folder import save_model
+from biolm.model.loading import has_head, load_model
+from biolm.model.masked_lm import loss_sum, packed_logits, score_row, token_limit
+from biolm.tokens.tokenizer import load_tokenizer
+from conftest import MINILM_REASON, minilm_folder, rows_of, save_tiny, sentences
+
+
+def stock_logits(model: torch.nn.Module, row: PackedRow) -> torch.Tensor:
+    """Passage by passage through the stock model, as a reader of its documentation would."""
+    found = []
+    ends = np.cumsum(row.lengths)
+    for first, last in zip(ends - row.lengths, ends, strict=True):
+        ids = torch.from_numpy(row.input_ids[first:last])[None]
+        inside = (row.masked_positions >= first) & (row.masked_positions < last)
+        logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0]
+        found.append(logits[row.masked_positions[inside] - first])
+    return torch.cat(found)
+
+
+def check_parity(folder: Path, *, atol: float) -> None:
+    tokenizer = load_tokenizer(str(folder))
+    ours = load_model(folder).eval()
+    stock = AutoModelForMaskedLM.from_pretrained(folder).eval()
+    (row,) = rows_of(tokenizer, sentences(8), token_limit(ours.config), max_row_tokens=100_000)
+    labels = torch.from_numpy(row.labels)
+    logits, expected = packed_logits(ours, row), stock_logits(stock, row)
+    torch.testing.assert_close(logits, expected, atol=atol, rtol=1e-5)
+    loss = loss_sum(logits, row.labels) / len(row.labels)
+    wanted = torch.nn.functional.cross_entropy(expected, labels)
+    torch.testing.assert_close(loss, wanted, atol=1e-5, rtol=1e-5)
+    loss.backward()
+    wanted.backward()
+    theirs = dict(stock.named_parameters())
+    compared = 0
+    for name, parameter in ours.named_parameters():
+        if parameter.grad is not None:
+            torch.testing.assert_close(parameter.grad, theirs[name].grad, atol=atol, rtol=1e-4, msg=name)
+            compared += 1
+    assert compared > 30
+
+
+@pytest.mark.parametrize("family", ["roberta", "bert"])
+def test_packed_equals_stock_one_by_one(family: str, request: pytest.FixtureRequest):
+    check_parity(request.getfixturevalue(f"tiny_{family}"), atol=1e-5)
+
+
+@pytest.mark.network
+@pytest.mark.slow
+def test_packed_equals_stock_on_the_pretrained_minilm(tmp_path: Path):
+    base = minilm_folder()
+    if base is None:
+        pytest.skip(MINILM_REASON)
+    tokenizer = load_tokenizer(str(base))
+    model = load_model(base, unigram_counts=np.ones(tokenizer.vocabulary.size, np.int64))
+    save_model(model, tokenizer.stock, tmp_path / "m", tokenizer_hash=tokenizer.vocabulary.hash)
+    check_parity(tmp_path / "m", atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["roberta", "bert"])
+def test_a_passage_does_not_see_its_neighbours_in_the_row(family: str, request: pytest.FixtureRequest):
+    folder = request.getfixturevalue(f"tiny_{family}")
+    tokenizer, model = load_tokenizer(str(folder)), load_model(folder).eval()
+    texts = sentences(5)
+    (row,) = rows_of(tokenizer, texts, token_limit(model.config), max_row_tokens=100_000)
+    first = int(row.lengths[0])
+    before = packed_logits(model, row)
+    changed = PackedRow(
+        input_ids=row.input_ids.copy(),
+        lengths=row.lengths,
+        masked_positions=row.masked_positions,
+        labels=row.labels,
+        masked_per_window=row.masked_per_window,
+        examples=row.examples,
+    )
+    changed.input_ids[first + 1] = (changed.input_ids[first + 1] + 7) % 100 + 10
+    after = packed_logits(model, changed)
+    own = row.masked_positions < first
+    assert own.any()
+    assert torch.equal(before[own], after[own])
+    assert not torch.equal(before[~own], after[~own])
+
+
+@pytest.mark.parametrize("family", ["roberta", "bert"])
+def test_gradients_do_not_depend_on_the_split_into_rows(family: str, request: pytest.FixtureRequest):
+    folder = request.getfixturevalue(f"tiny_{family}")
+    tokenizer = load_tokenizer(str(folder))
+
+    def gradients(max_row_tokens: int) -> dict[str, torch.Tensor]:
+        model = load_model(folder).train()
+        rows = rows_of(tokenizer, sentences(12), token_limit(model.config), max_row_tokens)
+        masked = sum(len(row.labels) for row in rows)
+        for row in rows:
+            (loss_sum(packed_logits(model, row), row.labels) / masked).backward()
+        return {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+
+    whole, parts = gradients(100_000), gradients(130)
+    for name, gradient in whole.items():
+        torch.testing.assert_close(gradient, parts[name], atol=2e-6, rtol=1e-4, msg=name)
+
+
+def test_scores_are_those_of_a_plain_softmax(tiny_roberta: Path):
+    tokenizer, model = load_tokenizer(str(tiny_roberta)), load_model(tiny_roberta).eval()
+    (row,) = rows_of(tokenizer, sentences(6), token_limit(model.config), 100_000)
+    scores = score_row(model, row, row.labels, chunk=7)
+    probabilities = packed_logits(model, row).softmax(-1).detach()
+    own = probabilities[torch.arange(len(row.labels)), torch.from_numpy(row.labels)]
+    np.testing.assert_allclose(scores.loss, -own.log().numpy(), atol=1e-5)
+    assert np.array_equal(scores.rank, (probabilities > own[:, None]).sum(1).numpy())
+    assert np.array_equal(scores.predicted, probabilities.argmax(1).numpy())
+
+
+def test_attention_refuses_to_run_without_lengths_or_with_a_padding_mask():
+    q = torch.randn(1, 2, 6, 4)
+    lengths = PassageLengths.of([2, 4], torch.device("cpu"))
+    with pytest.raises(ValueError, match="lengths"):
+        packed_attention(torch.nn.Module(), q, q, q, None)
+    with pytest.raises(ValueError, match="padding mask"):
+        packed_attention(torch.nn.Module(), q, q, q, torch.ones(1, 6), passages=lengths)
+
+
+def test_stock_forward_of_our_model_raises_instead_of_leaking(tiny_roberta: Path):
+    model = load_model(tiny_roberta)
+    with pytest.raises(ValueError, match="lengths"):
+        model(input_ids=torch.zeros(1, 4, dtype=torch.long))
+
+
+@pytest.mark.parametrize("family", ["roberta", "bert"])
+def test_a_base_without_head_starts_from_the_unigrams(family: str, tmp_path: Path):
+    folder = save_tiny(tmp_path / "base", family, head=False)
+    tokenizer = load_tokenizer(str(folder))
+    assert not has_head(folder)
+    with pytest.raises(ModelError, match="no language-model head"):
+        load_model(folder)
+    counts = np.arange(tokenizer.vocabulary.size)
+    model = load_model(folder, unigram_counts=counts)
+    decoder = model.get_output_embeddings()
+    assert decoder.weight is model.get_input_embeddings().weight
+    expected = np.log((counts + 1) / (counts + 1).sum())
+    np.testing.assert_allclose(decoder.bias.detach().numpy(), expected, atol=1e-5)
+    save_model(model, tokenizer.stock, tmp_path / "m", tokenizer_hash="x")
+    stock = AutoModelForMaskedLM.from_pretrained(tmp_path / "m")
+    torch.testing.assert_close(stock.get_output_embeddings().bias, decoder.bias)
+
+
+def test_dropout_given_reaches_the_layers_and_not_the_saved_configuration(tiny_roberta: Path):
+    model = load_model(tiny_roberta, hidden_dropout=0.25, attention_dropout=0.5)
+    rates = {name: m.p for name, m in model.named_modules() if isinstance(m, torch.nn.Dropout)}
+    assert {p for n, p in rates.items() if n.endswith("attention.self.dropout")} == {0.5}
+    assert {p for n, p in rates.items() if not n.endswith("attention.self.dropout")} == {0.25}
+    assert model.config.hidden_dropout_prob == 0.0
+
+
+def test_pickled_weights_are_refused(tiny_roberta: Path, tmp_path: Path):
+    (tmp_path / "config.json").write_text((tiny_roberta / "config.json").read_text())
+    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    with pytest.raises(ModelError, match="never reads pickled"):
+        load_model(tmp_path)
+
+
+def test_another_family_is_refused_by_name(tmp_path: Path):
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    with pytest.raises(ModelError, match="gpt2"):
+        load_model(tmp_path)
+
+
+def test_incomplete_weights_are_refused(tiny_roberta: Path, tmp_path: Path):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(tiny_roberta / "model.safetensors")
+    del weights["roberta.encoder.layer.1.output.dense.weight"]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    (tmp_path / "config.json").write_text((tiny_roberta / "config.json").read_text())
+    with pytest.raises(ModelError, match="incomplete"):
+        load_model(tmp_path)

@@ -1,0 +1,105 @@
+"""The token store: what the corpus says, byte for byte, whatever kills its writer."""
+
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from biolm.corpus.reader import open_corpus
+from biolm.errors import ArtifactError
+from biolm.progress import Silent
+from biolm.tokens.build import build_tokens
+from biolm.tokens.store import SECTIONS, open_tokens
+from biolm.tokens.tokenizer import load_tokenizer
+from conftest import folder_bytes, kill_after, write_papers
+
+
+def test_every_passage_is_there_in_the_order_of_the_corpus(
+    tiny_corpus: Path, tiny_roberta: Path, roberta_tokens
+):
+    tokenizer, corpus = load_tokenizer(str(tiny_roberta)), open_corpus(tiny_corpus)
+    for name in corpus.splits:
+        rows = [row for batch in corpus.iter_batches(name) for row in batch.to_pylist()]
+        split = roberta_tokens.split(name)
+        assert len(split) == len(rows)
+        for i, row in enumerate(rows):
+            ids = split.ids[split.offsets[i] : split.offsets[i + 1]]
+            assert ids.tolist() == tokenizer.encode([row["text"]])[0]
+            assert SECTIONS[split.sections[i]] == row["section"]
+        documents = [row["document"] for row in rows]
+        same = np.array(documents)[:, None] == np.array(documents)[None]
+        assert np.array_equal(split.documents[:, None] == split.documents[None], same)
+        assert split.document_count == len(set(documents))
+
+
+def test_unigrams_are_counted_on_the_training_split(roberta_tokens):
+    train = roberta_tokens.split("train")
+    expected = np.bincount(train.ids, minlength=roberta_tokens.vocabulary.size)
+    assert np.array_equal(roberta_tokens.unigram_counts(), expected)
+
+
+def test_ids_are_mapped_not_loaded_and_narrow(roberta_tokens):
+    ids = roberta_tokens.split("train").ids
+    assert isinstance(ids, np.memmap)
+    assert ids.dtype == np.uint16
+
+
+def test_the_same_work_is_reused_and_other_work_refused(
+    tiny_corpus: Path, tiny_roberta: Path, tiny_bert: Path, tmp_path: Path
+):
+    out = tmp_path / "tokens"
+    build_tokens(tiny_corpus, load_tokenizer(str(tiny_roberta)), out, Silent())
+    before = folder_bytes(out)
+    stamp = (out / "manifest.json").stat().st_mtime_ns
+    build_tokens(tiny_corpus, load_tokenizer(str(tiny_roberta)), out, Silent())
+    assert (out / "manifest.json").stat().st_mtime_ns == stamp
+    with pytest.raises(ArtifactError, match="another corpus or tokenizer"):
+        build_tokens(tiny_corpus, load_tokenizer(str(tiny_bert)), out, Silent())
+    assert folder_bytes(out) == before
+
+
+def test_a_folder_with_other_files_is_left_alone(tiny_corpus: Path, tiny_roberta: Path, tmp_path: Path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(ArtifactError, match="holds other files"):
+        build_tokens(tiny_corpus, load_tokenizer(str(tiny_roberta)), tmp_path, Silent())
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("damage", ["missing", "short", "manifest", "version"])
+def test_a_damaged_store_is_refused_with_the_way_to_rebuild_it(
+    damage: str, tiny_corpus: Path, tiny_roberta: Path, tmp_path: Path
+):
+    out = tmp_path / "tokens"
+    build_tokens(tiny_corpus, load_tokenizer(str(tiny_roberta)), out, Silent())
+    manifest = out / "manifest.json"
+    if damage == "missing":
+        (out / "train.ids").unlink()
+    elif damage == "short":
+        (out / "train.ids").write_bytes((out / "train.ids").read_bytes()[:-2])
+    elif damage == "manifest":
+        manifest.write_text(manifest.read_text()[:-30])
+    else:
+        manifest.write_text(manifest.read_text().replace('"version": 1', '"version": 99'))
+    with pytest.raises(ArtifactError, match="biolm tokenize"):
+        open_tokens(out)
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_and_run_again_it_is_the_same_store(tiny_roberta: Path, tmp_path: Path):
+    from biolm.corpus.build import CorpusConfig, build_corpus
+
+    papers = write_papers(tmp_path / "papers", 1500)
+    build_corpus([papers], tmp_path / "corpus", CorpusConfig(), Silent())
+    whole = build_tokens(tmp_path / "corpus", load_tokenizer(str(tiny_roberta)), tmp_path / "whole", Silent())
+    out = tmp_path / "killed" / "tokens"
+    command = [sys.executable, "-m", "biolm", "tokenize", str(tmp_path / "corpus")]
+    command += ["--tokenizer", str(tiny_roberta), "--out", str(out), "--quiet"]
+    delays = random.Random(7)
+    for _ in range(4):
+        kill_after(command, delays.uniform(0.2, 3.5))
+        if out.exists():
+            assert open_tokens(out).fingerprint == whole.fingerprint
+    assert not kill_after(command, 120)
+    assert folder_bytes(out) == folder_bytes(whole.folder)
