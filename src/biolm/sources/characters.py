@@ -1,0 +1,31 @@
+"""The last step of every text: characters that look alike become alike, spaces become one space."""
+
+import re
+import unicodedata
+
+REMOVED = "\u00ad\u200b\u200c\u200d\u2060\ufeff\u2061\u2062\u2063\u2064\u202a\u202b\u202c\u202d\u202e\u200e\u200f"
+"""Soft hyphen, zero-width characters, invisible operators of MathML, direction marks."""
+REPLACED = {
+    "\u2010": "-",  # hyphen: Wiley writes every hyphen so
+    "\u2011": "-",  # non-breaking hyphen
+    "\u00b5": "\u03bc",  # micro sign → mu
+    "\u2206": "\u0394",  # increment → Delta
+    "\u2126": "\u03a9",  # ohm → Omega
+    "\ufb00": "ff",
+    "\ufb01": "fi",
+    "\ufb02": "fl",
+    "\ufb03": "ffi",
+    "\ufb04": "ffl",
+}
+"""One character for each meaning. En dash, em dash and minus stay: they mean different things. Not NFKC, which would
+also turn ① into 1 and mm² into mm2."""
+_TABLE = str.maketrans({**dict.fromkeys(REMOVED), **REPLACED})
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
+_SPACES = re.compile(r"\s+")
+
+
+def clean(text: str) -> str:
+    """NFC, the table above, no control characters, every run of white space one space, none at the ends."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text.translate(_TABLE))
+    return _SPACES.sub(" ", _CONTROL.sub(" ", text)).strip()
