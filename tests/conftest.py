@@ -154,7 +154,7 @@ def write_papers(folder: Path, count: int, *, seed: int = 0) -> Path:
     texts = sentences(3 * count, seed=seed, longest=40)
     for number in range(count):
         abstract, first, second = (
-            text + " " + "Measured in cells." * 3 for text in texts[3 * number : 3 * number + 3]
+            text + ' Measured "in vivo" in cells.' * 3 for text in texts[3 * number : 3 * number + 3]
         )
         figures = "".join(
             f'<fig id="f{i}"><label>Figure {i}</label><caption><p>{legend}</p></caption></fig>'

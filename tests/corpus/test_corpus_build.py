@@ -175,6 +175,16 @@ def test_a_missing_source_is_named_before_any_work(papers: Path, tmp_path: Path)
     assert not (tmp_path / "corpus").exists()
 
 
+def test_a_folder_is_named_the_same_however_it_is_reached(
+    papers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    build([papers], tmp_path / "one")
+    (tmp_path / "link").symlink_to(papers)
+    monkeypatch.chdir(papers)
+    for source in (tmp_path / "link", Path(), Path("deep/..")):
+        build([source], tmp_path / "one")
+
+
 def test_the_corpus_cannot_lie_inside_its_source(papers: Path):
     with pytest.raises(InputError, match="lies inside the source"):
         build([papers], papers / "corpus")
@@ -185,8 +195,8 @@ def test_a_file_name_that_is_no_utf8_is_written_with_escapes(
 ):
     strange = os.fsdecode(b"/caf\xe9.xml")
     records = [
-        article(source=f"{papers}{strange}"),
-        Unreadable(source=f"{papers}{strange}", reason=f"{strange} is empty"),
+        article(source=f"papers{strange}"),
+        Unreadable(source=f"papers{strange}", reason=f"{strange} is empty"),
     ]
     monkeypatch.setattr("biolm.corpus.inputs.read_source", lambda path, members: iter(records))
     (split,) = build([papers], tmp_path / "corpus")["splits"]

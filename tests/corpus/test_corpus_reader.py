@@ -118,7 +118,7 @@ def test_licences_and_languages_are_named_as_the_hub_names_them():
         "other",
         "unknown",
     ]
-    assert hub_languages(["eng", "en-GB", "ger", "unknown", "afr"]) == ["afr", "de", "en"]
+    assert hub_languages(["en", "en-GB", "de", "unknown", "afr"]) == ["afr", "de", "en"]
 
 
 def test_a_corpus_of_format_1_is_read_forever():

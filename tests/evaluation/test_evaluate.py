@@ -128,7 +128,7 @@ def test_tsv_and_parquet_hold_the_same(tiny_roberta: Path, roberta_tokens, predi
     path = tmp_path / "all.tsv"
     with predictions_file(path, roberta_tokens.split("test"), load_tokenizer(str(tiny_roberta))) as file:
         measure(tiny_roberta, roberta_tokens, predictions=file)
-    options = pyarrow.csv.ParseOptions(delimiter="\t", quote_char=False)
+    options = pyarrow.csv.ParseOptions(delimiter="\t")
     read = pyarrow.csv.read_csv(path, parse_options=options).to_pylist()
     assert [line["predicted_id"] for line in read] == [line["predicted_id"] for line in predictions]
     assert [line["input"] for line in read] == [line["input"] for line in predictions]

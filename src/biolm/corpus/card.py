@@ -16,13 +16,6 @@ _HUB_LICENCES = """
 """
 HUB_LICENCES = frozenset(_HUB_LICENCES.split())
 """The Hub's identifiers among those that papers have (huggingface.co/docs/hub/repositories-licenses)."""
-_TWO_LETTER = """
-    eng=en fre=fr fra=fr ger=de deu=de spa=es ita=it por=pt rus=ru jpn=ja chi=zh zho=zh kor=ko pol=pl dut=nl
-    nld=nl cze=cs ces=cs hun=hu swe=sv dan=da nor=no fin=fi tur=tr heb=he ara=ar gre=el ell=el rum=ro ron=ro
-    bul=bg ukr=uk hrv=hr srp=sr slo=sk slk=sk slv=sl per=fa fas=fa ice=is isl=is
-"""
-TWO_LETTER = dict(pair.split("=") for pair in _TWO_LETTER.split())
-"""MEDLINE's language codes (ISO 639-2, bibliographic form too) in the Hub's two letters."""
 SIZES = (
     (1_000, "n<1K"),
     (10_000, "1K<n<10K"),
@@ -80,9 +73,8 @@ def hub_licences(licences: Iterable[str]) -> list[str]:
 
 
 def hub_languages(languages: Iterable[str]) -> list[str]:
-    """The ISO 639 codes among the corpus's languages, in the form that the Hub lists."""
-    primary = (re.split("[-_]", language.lower())[0] for language in languages)
-    codes = {TWO_LETTER.get(code, code) for code in primary}
+    """The ISO 639 codes among the corpus's languages, without region, as the Hub lists them."""
+    codes = {re.split("[-_]", language.lower())[0] for language in languages}
     return sorted(code for code in codes if re.fullmatch("[a-z]{2,3}", code))
 
 

@@ -48,10 +48,7 @@ class Input:
                 yield replace(record, source=source)
 
     def _portable(self, source: str) -> str:
-        for where in (str(self.path), self.path.name):
-            if source == where or source.startswith((f"{where}/", f"{where}#")):
-                return portable_text(self.name + source[len(where) :])
-        return portable_text(source)
+        return portable_text(self.name + source.removeprefix(self.path.name))
 
 
 def resolve_input(source: Path, progress: Progress) -> Input:
@@ -62,7 +59,8 @@ def resolve_input(source: Path, progress: Progress) -> Input:
     if str(source) == SAMPLE:
         wheel = sample_papers(cache_folder(), progress)
         return Input(name=SAMPLE, path=wheel, members=frozenset(PAPERS_MEMBERS))
-    path = Path(os.path.abspath(source.expanduser()))  # noqa: PTH100  resolve() would follow links
+    path = source.expanduser()
+    path = path.resolve() if path.is_dir() else path.absolute()
     if not path.exists():
         raise InputError(f"no file or folder at {source}; give papers, or {SAMPLE} for the embedded ones")
     try:

@@ -1,4 +1,7 @@
-"""Every masked position in a file, so that others can recompute everything."""
+"""Every masked position in a file, so that others can recompute everything.
+
+Parquet, or tab-separated values with CSV's quoting (a piece can be a quotation mark).
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,7 +92,7 @@ def predictions_file(path: Path, data: TokenSplit, tokenizer: Tokenizer) -> Iter
         if path.suffix == ".parquet":
             writer = pa.parquet.ParquetWriter(partial, SCHEMA, compression="zstd")
         else:
-            options = pa.csv.WriteOptions(delimiter="\t", quoting_style="none")
+            options = pa.csv.WriteOptions(delimiter="\t", quoting_header="none")
             writer = pa.csv.CSVWriter(partial, SCHEMA, write_options=options)
         with writer:
             yield PredictionsFile(writer, data, tokenizer)
