@@ -151,7 +151,7 @@ def minilm_folder() -> Path | None:
 def write_papers(folder: Path, count: int, *, seed: int = 0) -> Path:
     """A folder of small JATS articles, each with an abstract and two figure legends of known words."""
     folder.mkdir(parents=True, exist_ok=True)
-    texts = sentences(3 * count, seed=seed, longest=40)
+    texts = sentences(3 * count, seed=seed, longest=30)
     for number in range(count):
         abstract, first, second = (
             text + ' Measured "in vivo" in cells.' * 3 for text in texts[3 * number : 3 * number + 3]

@@ -20,6 +20,7 @@ import biolm
 from biolm.errors import ArtifactError
 
 MANIFEST = "manifest.json"
+CARD = "README.md"
 
 
 def sha256_file(path: Path) -> str:
@@ -134,11 +135,14 @@ def kind_of(folder: Path) -> str | None:
 
 
 def write_manifest(folder: Path, *, kind: str, version: int, **facts: Any) -> dict[str, Any]:
-    """Write the manifest of the files that lie in `folder` now, and return it."""
+    """Write the manifest of the files that lie in `folder` now, and return it.
+
+    The card (`README.md`) is not among them: people edit it, on the Hub too.
+    """
     files = {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MANIFEST
+        if path.is_file() and path.relative_to(folder).as_posix() not in (MANIFEST, CARD)
     }
     manifest = {"kind": kind, "version": version, "biolm": biolm.__version__, **facts, "files": files}
     write_json(folder / MANIFEST, manifest)

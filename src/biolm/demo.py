@@ -6,6 +6,7 @@ from typing import Any
 
 from biolm.artifacts import cache_folder, write_json
 from biolm.corpus.build import CorpusConfig, build_corpus
+from biolm.corpus.split import Shares
 from biolm.errors import ArtifactError
 from biolm.hub import resolve_folder
 from biolm.model.loading import load_model
@@ -20,8 +21,11 @@ from biolm.training.config import PretrainConfig
 from biolm.training.metrics import read_metrics
 from biolm.training.run import pretrain
 
-STEPS = 80
-CORPUS = CorpusConfig()
+STEPS = 120
+"""As many as leave the whole demo, installation included, well within ten minutes on two cores."""
+CORPUS = CorpusConfig(shares=Shares(train=97, validation=1, test=2), seed=5643)
+"""Of the sample's 33 thousand papers only eight have figures; this seed, chosen for that alone, puts three of them into
+the test split, so that figure legends are measured too."""
 SENTENCES = (
     "Mutations in the tumor suppressor <mask> cause cancer.",
     "The patients were randomly assigned to treatment or <mask>.",
@@ -41,6 +45,7 @@ def demo_config(steps: int) -> PretrainConfig:
         validate_every=20,
         validation_examples=64,
         checkpoint_every=20,
+        keep_checkpoints=1,
     )
 
 

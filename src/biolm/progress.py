@@ -113,11 +113,15 @@ class Bar:
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=int(done), note=note)
 
-    def finish(self, summary: str) -> None:
-        """Replace the bar by the stage's one line."""
+    def close(self) -> None:
+        """Take the bar away and give the cursor back, in whatever state the stage is."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = self._task = None
+
+    def finish(self, summary: str) -> None:
+        """Replace the bar by the stage's one line."""
+        self.close()
         print(f"{self._stage}: {summary} ({_clock(time.monotonic() - self._started)})", file=sys.stderr)
 
 

@@ -11,7 +11,7 @@ from biolm.cli.options import progress_for, quiet_option
 @click.option(
     "--out", default="demo", show_default=True, type=click.Path(path_type=Path), help="Folder to fill."
 )
-@click.option("--steps", type=click.IntRange(min=1), default=None, help="Optimizer steps.  [default: 80]")
+@click.option("--steps", type=click.IntRange(min=1), default=None, help="Optimizer steps.  [default: 120]")
 @click.option("--base", default=None, help="Base model: folder or Hub name.  [default: the embedded MiniLM]")
 @quiet_option
 def demo(out: Path, steps: int | None, base: str | None, quiet: bool) -> None:

@@ -18,4 +18,8 @@ def progress_for(quiet: bool) -> Progress:
     """A bar on a terminal, plain lines elsewhere, silence when asked."""
     if quiet:
         return Silent()
-    return Bar() if sys.stderr.isatty() else Lines()
+    if not sys.stderr.isatty():
+        return Lines()
+    bar = Bar()
+    click.get_current_context().call_on_close(bar.close)  # an error must not leave the cursor hidden
+    return bar

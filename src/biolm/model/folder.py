@@ -21,6 +21,8 @@ def save_model(model: Any, tokenizer: Any, out: Path, *, tokenizer_hash: str, **
         model.save_pretrained(folder)
         tokenizer.model_max_length = limit
         tokenizer.save_pretrained(folder)
+        for file in folder.iterdir():
+            file.chmod(0o644)  # safetensors leaves its file to its owner alone
         write_manifest(
             folder, kind=KIND, version=VERSION, tokenizer_hash=tokenizer_hash, max_tokens=limit, **facts
         )

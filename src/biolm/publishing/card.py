@@ -44,6 +44,7 @@ def write_model_card(model: Path, results: dict[str, Any] | None) -> None:
         config=manifest["config"],
         trained=manifest["trained"],
         data=manifest["data"],
+        dropped=", ".join(f"{why} {n:,}" for why, n in manifest["data"]["counts"]["dropped"].items() if n),
         mask="[MASK]" if _is_bert(model) else "<mask>",
     )
     card = ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}", ignore_metadata_errors=False)
@@ -69,7 +70,8 @@ def _metadata(results: dict[str, Any]) -> list[EvalResult]:
 def _estimate(value: dict[str, float | None]) -> str:
     if value["value"] is None or value["low"] is None or value["high"] is None:
         return "–"
-    return f"{value['value']:.3f} [{value['low']:.3f}–{value['high']:.3f}]"
+    digits = 3 if value["high"] < 100 else 1
+    return f"{value['value']:.{digits}f} [{value['low']:.{digits}f}–{value['high']:.{digits}f}]"
 
 
 def _name(manifest: dict[str, Any]) -> str:

@@ -19,30 +19,25 @@ def loss_curve(metrics: list[dict[str, Any]], out: Path) -> None:
         for line in metrics
         if "validation/loss" in line
     ]
-    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
     if train:
         steps, losses = zip(*train, strict=True)
-        axes.plot(steps, losses, color="#b8c4d6", linewidth=0.9, label="training, each step")
-        axes.plot(
-            steps, _running_mean(losses, 0.9), color="#2f5d9b", linewidth=1.8, label="training, running mean"
-        )
+        left.plot(steps, losses, color="#b8c4d6", linewidth=0.9, label="training, each step")
+        left.plot(steps, _running_mean(losses, 0.9), color="#2f5d9b", linewidth=1.8, label="running mean")
     if validation:
         steps, losses, recalls = zip(*validation, strict=True)
-        axes.plot(steps, losses, color="#c8553d", marker="o", markersize=4, label="validation")
-        right = axes.twinx()
-        right.plot(
-            steps, [100 * r for r in recalls], color="#3c8d5a", marker="s", markersize=4, linestyle="--"
-        )
-        right.set_ylabel("validation recall@1 (%)", color="#3c8d5a")
-        right.set_ylim(bottom=0)
-        right.spines["top"].set_visible(False)
-    axes.set_xlabel("optimizer step")
-    axes.set_ylabel("loss (nats per masked token)")
-    axes.spines["top"].set_visible(False)
-    axes.grid(axis="y", color="#e6e6e6", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.legend(frameon=False, loc="upper right")
+        left.plot(steps, losses, color="#c8553d", marker="o", markersize=4, label="validation")
+        right.plot(steps, [100 * recall for recall in recalls], color="#c8553d", marker="o", markersize=4)
+    left.set_title("loss, nats per masked token", loc="left", fontsize=11)
+    left.legend(frameon=False, loc="upper right")
+    right.set_title("validation recall@1, %", loc="left", fontsize=11)
+    right.set_ylim(bottom=0)
+    for axes in (left, right):
+        axes.set_xlabel("optimizer step")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color="#e6e6e6", linewidth=0.7)
+        axes.set_axisbelow(True)
     with atomic_file(out) as partial:
         figure.savefig(partial, dpi=150, format="png")
 

@@ -77,7 +77,10 @@ class FillMask:
         return [
             [
                 Fill(
-                    float(score), int(token), self._decode([token]), self._sequence(ids, int(position), int(token))
+                    float(score),
+                    int(token),
+                    self._decode([token]),
+                    self._sequence(ids, int(position), int(token)),
                 )
                 for score, token in zip(row_scores.tolist(), row_tokens.tolist(), strict=True)
             ]

@@ -3,7 +3,9 @@
 import re
 import unicodedata
 
-REMOVED = "\u00ad\u200b\u200c\u200d\u2060\ufeff\u2061\u2062\u2063\u2064\u202a\u202b\u202c\u202d\u202e\u200e\u200f"
+REMOVED = (
+    "\u00ad\u200b\u200c\u200d\u2060\ufeff\u2061\u2062\u2063\u2064\u202a\u202b\u202c\u202d\u202e\u200e\u200f"
+)
 """Soft hyphen, zero-width characters, invisible operators of MathML, direction marks."""
 REPLACED = {
     "\u2010": "-",  # hyphen: Wiley writes every hyphen so

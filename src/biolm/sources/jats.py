@@ -16,17 +16,32 @@ OTHER_ARTICLES = frozenset({"sub-article", "response"})
 """Articles inside the article: reviews, replies, translations. None of theirs is the article's."""
 ABSTRACTS = frozenset({"abstract", "trans-abstract"})
 SHORT_KINDS = frozenset(
-    "graphical teaser toc precis author-highlights highlights key-points web-summary plain-language-summary "
-    "editor editors-summary".split()
+    [
+        "graphical",
+        "teaser",
+        "toc",
+        "precis",
+        "author-highlights",
+        "highlights",
+        "key-points",
+        "web-summary",
+        "plain-language-summary",
+        "editor",
+        "editors-summary",
+    ]
 )
 """Types of abstract that cannot stand for the main one where it is missing."""
 PLAIN_HEADINGS = frozenset({"abstract", "summary"})
 """An abstract's own heading that says nothing."""
-BOILERPLATE = re.compile(r"(electronic )?supplementary (material|information)s?|supporting information", re.IGNORECASE)
+BOILERPLATE = re.compile(
+    r"(electronic )?supplementary (material|information)s?|supporting information", re.IGNORECASE
+)
 """Sections of an abstract that are no part of it."""
 XLINK_HREF = "{http://www.w3.org/1999/xlink}href"
 XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
-NOT_PUBLISHED = frozenset({"pmc-release", "received", "accepted", "rev-recd", "retracted", "corrected", "preprint"})
+NOT_PUBLISHED = frozenset(
+    {"pmc-release", "received", "accepted", "rev-recd", "retracted", "corrected", "preprint"}
+)
 """Dates that are not those of publication."""
 
 
@@ -49,7 +64,9 @@ def parse_article(root: Any, source: str) -> Article:
         year=_year(meta),
         licence=_licence(meta),
         language=root.get(XML_LANG),
-        content_hash="" if any(ids.values()) else hashlib.sha256(etree.tostring(root, with_tail=False)).hexdigest(),
+        content_hash=""
+        if any(ids.values())
+        else hashlib.sha256(etree.tostring(root, with_tail=False)).hexdigest(),
     )
 
 
@@ -155,7 +172,9 @@ def _figures(root: Any) -> Iterator[Figure]:
         rest = " ".join(filter(None, (text_of(c) for c in _children_but(caption, "title"))))
         own = finish(caption.text or "") if caption is not None else ""
         if title or rest or own:
-            yield Figure(label=text_of(_first(element, "label")), title=title, caption=f"{own} {rest}".strip())
+            yield Figure(
+                label=text_of(_first(element, "label")), title=title, caption=f"{own} {rest}".strip()
+            )
 
 
 def _children_but(element: Any, left_out: str) -> Iterator[Any]:

@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterable
 
 UNKNOWN = "unknown"
-_URL = re.compile(r"creativecommons\.org/licen[cs]es?/(by(?:-nc)?(?:-nd|-sa)?)(?:/(\d(?:\.\d)?))?", re.IGNORECASE)
+_URL = re.compile(
+    r"creativecommons\.org/licen[cs]es?/(by(?:-nc)?(?:-nd|-sa)?)(?:/(\d(?:\.\d)?))?", re.IGNORECASE
+)
 _CC0 = re.compile(r"creativecommons\.org/publicdomain/zero/1\.0", re.IGNORECASE)
 _ATTRIBUTION = re.compile(
     r"creative\s+commons\s+attribution((?:[\s,–-]+(?:non-?\s?commercial|no-?\s?deriv\w*|share-?\s?alike))*)"

@@ -7,7 +7,15 @@ from biolm.sources.xml import local_name
 
 SPACED = frozenset("=≠<>≤≥≪≫≈≅∼≃≡∝±∓×→←↔⇒∈∉⊂⊆∪∩∧∨")
 """Operators with a space on both sides."""
-COMBINING = {"˙": "\u0307", "¨": "\u0308", "^": "\u0302", "ˆ": "\u0302", "~": "\u0303", "˜": "\u0303", "¯": "\u0304"}
+COMBINING = {
+    "˙": "\u0307",
+    "¨": "\u0308",
+    "^": "\u0302",
+    "ˆ": "\u0302",
+    "~": "\u0303",
+    "˜": "\u0303",
+    "¯": "\u0304",
+}
 COMBINING |= {"‾": "\u0304", "→": "\u20d7", "ˇ": "\u030c", "´": "\u0301", "`": "\u0300", "̂": "\u0302"}
 """Accents over one letter as combining marks."""
 _SPACE = re.compile(r"\s+")

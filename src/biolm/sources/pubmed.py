@@ -15,9 +15,36 @@ RECORDS = ("PubmedArticle", "PubmedBookArticle")
 TRUNCATED = re.compile(r"\s*\(ABSTRACT TRUNCATED(?: AT \d+ WORDS)?\)\s*$")
 AUTHORS_TRANSLATION = re.compile(r"\s*\(author's transl\)\.?$")
 LANGUAGES = {
-    **{"eng": "en", "fre": "fr", "ger": "de", "spa": "es", "ita": "it", "por": "pt", "rus": "ru", "jpn": "ja"},
-    **{"chi": "zh", "dut": "nl", "pol": "pl", "cze": "cs", "hun": "hu", "swe": "sv", "dan": "da", "nor": "no"},
-    **{"fin": "fi", "heb": "he", "ara": "ar", "tur": "tr", "ukr": "uk", "rum": "ro", "bul": "bg", "kor": "ko"},
+    **{
+        "eng": "en",
+        "fre": "fr",
+        "ger": "de",
+        "spa": "es",
+        "ita": "it",
+        "por": "pt",
+        "rus": "ru",
+        "jpn": "ja",
+    },
+    **{
+        "chi": "zh",
+        "dut": "nl",
+        "pol": "pl",
+        "cze": "cs",
+        "hun": "hu",
+        "swe": "sv",
+        "dan": "da",
+        "nor": "no",
+    },
+    **{
+        "fin": "fi",
+        "heb": "he",
+        "ara": "ar",
+        "tur": "tr",
+        "ukr": "uk",
+        "rum": "ro",
+        "bul": "bg",
+        "kor": "ko",
+    },
 }
 """PubMed's ISO 639-2 codes as ISO 639-1; another one stays as it is."""
 
@@ -26,7 +53,9 @@ def parse_record(record: Any, source: str) -> Article:
     """Read one record. `record`: its lxml element; `source`: the file, to which "#PMID" is added."""
     citation = record.find("MedlineCitation")
     article = citation.find("Article") if citation is not None else record.find("BookDocument")
-    pmid = _plain(record.find("MedlineCitation/PMID") if citation is not None else record.find("BookDocument/PMID"))
+    pmid = _plain(
+        record.find("MedlineCitation/PMID") if citation is not None else record.find("BookDocument/PMID")
+    )
     ids = {
         element.get("IdType"): _plain(element)
         for path in ("PubmedData/ArticleIdList/ArticleId", "PubmedBookData/ArticleIdList/ArticleId")
@@ -77,7 +106,7 @@ def _abstracts(article: Any, citation: Any) -> tuple[Abstract, ...]:
 
 
 def _sections(abstract: Any) -> str:
-    """"Label: text" for each part; a label without text is content itself."""
+    """ "Label: text" for each part; a label without text is content itself."""
     parts = []
     for element in () if abstract is None else abstract.findall("AbstractText"):
         label, text = " ".join(element.get("Label", "").split()), text_of(element)

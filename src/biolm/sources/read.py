@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from biolm.errors import InputError
 from biolm.records import Article, Unreadable
@@ -26,7 +26,15 @@ BUNDLES = frozenset({"articles", "pmc-articleset"})
 HEAD_BYTES = 1 << 16
 MEMBER_BYTES = 1 << 28
 """A JATS article, or member of an archive, above this is not read: the largest real ones are a tenth of it."""
-_BROKEN = (EOFError, OSError, zlib.error, tarfile.TarError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
+_BROKEN = (
+    EOFError,
+    OSError,
+    zlib.error,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    NotImplementedError,
+    RuntimeError,
+)
 
 
 def read_source(path: Path, members: Collection[str] | None = None) -> Iterator[Article | Unreadable]:
@@ -69,7 +77,9 @@ def _read_folder(folder: Path) -> Iterator[Article | Unreadable]:
         except _Unusable as error:
             yield Unreadable(source=name, reason=str(error))
     if not found:
-        raise InputError(f"{folder} holds no file ending in {', '.join((*PAPERS, *TARS))}; give another folder")
+        raise InputError(
+            f"{folder} holds no file ending in {', '.join((*PAPERS, *TARS))}; give another folder"
+        )
 
 
 def _papers_below(folder: Path) -> Iterator[Path]:
@@ -106,7 +116,11 @@ def _unpacked(file: IO[bytes]) -> IO[bytes]:
     """The file's contents, whether gzipped or not: its first bytes say, not its name."""
     magic = file.read(2)
     file.seek(0)
-    return gzip.open(file) if magic == b"\x1f\x8b" else file
+    return _gunzipped(file) if magic == b"\x1f\x8b" else file
+
+
+def _gunzipped(file: IO[bytes]) -> IO[bytes]:
+    return cast(IO[bytes], gzip.open(file))
 
 
 def _read_file(file: IO[bytes], name: str) -> Iterator[Article | Unreadable]:
@@ -186,14 +200,17 @@ def _read_zip(path: Path, name: str, members: Collection[str] | None) -> Iterato
     found = 0
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
-            wanted = info.filename in members if members is not None else info.filename.lower().endswith(PAPERS)
+            wanted = (
+                info.filename in members if members is not None else info.filename.lower().endswith(PAPERS)
+            )
             if info.is_dir() or not wanted:
                 continue
             found += 1
             member = f"{name}/{_portable(info.filename)}"
             with archive.open(info) as file:
                 try:
-                    yield from _read_file(gzip.open(file) if info.filename.endswith(".gz") else file, member)
+                    gzipped = info.filename.endswith(".gz")
+                    yield from _read_file(_gunzipped(file) if gzipped else file, member)
                 except (_Unusable, gzip.BadGzipFile) as error:
                     yield Unreadable(source=member, reason=str(error))
     if not found:

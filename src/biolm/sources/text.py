@@ -13,14 +13,61 @@ from biolm.sources.mathml import math_text
 from biolm.sources.xml import local_name
 
 BLOCKS = frozenset(
-    "p title sec list list-item def-list def-item def term disp-quote disp-formula disp-formula-group verse-group "
-    "verse-line speech boxed-text statement caption break label subtitle AbstractText preformat".split()
+    [
+        "p",
+        "title",
+        "sec",
+        "list",
+        "list-item",
+        "def-list",
+        "def-item",
+        "def",
+        "term",
+        "disp-quote",
+        "disp-formula",
+        "disp-formula-group",
+        "verse-group",
+        "verse-line",
+        "speech",
+        "boxed-text",
+        "statement",
+        "caption",
+        "break",
+        "label",
+        "subtitle",
+        "AbstractText",
+        "preformat",
+    ]
 )
 """Bounded by a space on both sides."""
 LEFT_OUT = frozenset(
-    "alt-text long-desc object-id permissions attrib copyright-statement graphic media inline-graphic "
-    "supplementary-material inline-supplementary-material fig fig-group table-wrap table-wrap-group fn fn-group "
-    "index-term private-char rp rt def-head term-head sub-article response".split()
+    [
+        "alt-text",
+        "long-desc",
+        "object-id",
+        "permissions",
+        "attrib",
+        "copyright-statement",
+        "graphic",
+        "media",
+        "inline-graphic",
+        "supplementary-material",
+        "inline-supplementary-material",
+        "fig",
+        "fig-group",
+        "table-wrap",
+        "table-wrap-group",
+        "fn",
+        "fn-group",
+        "index-term",
+        "private-char",
+        "rp",
+        "rt",
+        "def-head",
+        "term-head",
+        "sub-article",
+        "response",
+    ]
 )
 """Not part of the text around them (ruby keeps its base)."""
 FORMULA_CHOICE = ("math", "textual-form", "tex-math")
