@@ -9,13 +9,15 @@ Arms, alternating, one step of 16 passages each in every round:
   grouped_512           Trainer, passages concatenated and cut into blocks of 512 (run_mlm's group_texts),
                         8 blocks, dropout 0.1
 
-The passages of a round are the same for all arms (length_grouped draws its 16 out of the pool). A token is useful
+Passages are what the model card's data are: abstracts and figure legends of papers, drawn anew in each round from
+--papers (without it, from the sample's eight full papers: 25 passages). Those of a round are the same for all arms;
+length_grouped picks its 16 out of the 64 that were drawn. A token is useful
 when it belongs to a passage: padding is not. Random weights, fp32 on CPU, all cores. Every measurement is a process
 of its own, warmed by one forward and backward pass on two passages, so that biolm's setting of the allocator does not
 reach the Trainer. Sizes: ROUNDS x 5 arms; on two cores an arm takes 20 to 100 seconds, so all of it about 20 minutes;
 cells are kept and an interrupted run goes on.
 
-    python benchmarks/pretrain_throughput.py [--rounds 3] [--tokenizer FOLDER] [--save]
+    python benchmarks/pretrain_throughput.py [--rounds 5] [--papers FOLDER] [--tokenizer FOLDER] [--save]
 """
 
 import argparse
@@ -24,7 +26,6 @@ import json
 import subprocess
 import sys
 import time
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ from biolm.batches.packing import pack_rows
 from biolm.model.attention import PACKED, PassageLengths
 from biolm.records import Article
 from biolm.sources import read_source
-from biolm.sources.sample import sample_model, sample_papers
+from biolm.sources.sample import PAPERS_MEMBERS, sample_model, sample_papers
 from biolm.tokens.store import TokenSplit
 from biolm.tokens.tokenizer import Tokenizer, load_tokenizer
 from biolm.training.config import PretrainConfig
@@ -63,18 +64,20 @@ VOCABULARY = 50265  # roberta-base
 ARMS = ("biolm", "padded", "padded_same_dropout", "length_grouped", "grouped_512")
 
 
-def passages(count: int) -> list[str]:
-    """The first abstracts of at least 120 characters of the sample's update file."""
-    wheel = sample_papers(cache_folder())
-    articles = read_source(wheel, {"data/pubmed21n1298.xml.gz"})
-    texts = (
-        abstract.text
-        for article in articles
-        if isinstance(article, Article)
-        for abstract in article.abstracts[:1]
-        if len(abstract.text) >= 120
-    )
-    return list(islice(texts, count))
+def passages(papers: str | None, turn: int) -> list[str]:
+    """POOL passages (or all there are) in random order, from the main abstracts and figure legends of some papers."""
+    if papers is None:
+        full_papers = {member for member in PAPERS_MEMBERS if member.endswith(".nxml")}
+        found = read_source(sample_papers(cache_folder()), full_papers)
+    else:
+        found = read_source(Path(papers))
+    texts: list[str] = []
+    for article in found:
+        if isinstance(article, Article):
+            texts += [abstract.text for abstract in article.abstracts[:1]]
+            texts += [f"{figure.title} {figure.caption}".strip() for figure in article.figures]
+    texts = [text for text in texts if len(text) >= 80]
+    return [texts[i] for i in np.random.default_rng(turn).permutation(len(texts))[:POOL]]
 
 
 def new_model(dropout: float) -> RobertaForMaskedLM:
@@ -215,19 +218,18 @@ def matmul_peak(seconds: float = 3.0) -> dict[str, float]:
     return {"flops_per_second": best}
 
 
-def measure(arm: str, turn: int, tokenizer_folder: str | None) -> dict[str, float]:
+def measure(arm: str, turn: int, papers: str | None, tokenizer_folder: str | None) -> dict[str, float]:
     """One cell of the grid, in this process."""
     if arm == "peak":
         return matmul_peak()
     transformers_logging.set_verbosity_error()
     tokenizer = load_tokenizer(tokenizer_folder or str(sample_model(cache_folder())))
     vocabulary = tokenizer.vocabulary
-    content = [ids[:510] for ids in tokenizer.encode(passages(POOL))]
+    content = [ids[:510] for ids in tokenizer.encode(passages(papers, turn))]
     whole = [[*vocabulary.prefix, *ids, *vocabulary.suffix] for ids in content]
-    chosen = np.random.default_rng(turn).permutation(POOL)[:BATCH]
     if arm == "biolm":
-        return time_biolm(tokenizer, [content[i] for i in chosen])
-    rows = {"length_grouped": whole, "grouped_512": blocks(whole)}.get(arm, [whole[i] for i in chosen])
+        return time_biolm(tokenizer, content[:BATCH])
+    rows = {"length_grouped": whole, "grouped_512": blocks(whole)}.get(arm, whole[:BATCH])
     return time_trainer(
         tokenizer,
         rows,
@@ -238,10 +240,13 @@ def measure(arm: str, turn: int, tokenizer_folder: str | None) -> dict[str, floa
     )
 
 
-def in_its_own_process(arm: str, turn: int, tokenizer_folder: str | None) -> dict[str, float]:
+def in_its_own_process(
+    arm: str, turn: int, papers: str | None, tokenizer_folder: str | None
+) -> dict[str, float]:
     """One cell of the grid, in a fresh process of this script."""
     command = [sys.executable, __file__, "--cell", f"{arm}:{turn}"]
     command += ["--tokenizer", tokenizer_folder] if tokenizer_folder else []
+    command += ["--papers", papers] if papers else []
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -252,20 +257,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--papers", help="file or folder of papers; the eight full ones of the sample without"
+    )
     parser.add_argument("--tokenizer", help="folder of roberta-base's tokenizer; the sample model's without")
     parser.add_argument("--cell", help=argparse.SUPPRESS)
     parser.add_argument("--save", action="store_true", help=f"write benchmarks/results/{NAME}.json")
     options = parser.parse_args()
     if options.cell:
         arm, _, turn = options.cell.partition(":")
-        print(json.dumps(measure(arm, int(turn), options.tokenizer)))
+        print(json.dumps(measure(arm, int(turn), options.papers, options.tokenizer)))
         return
+    label = Path(options.papers).resolve().name if options.papers else "sample"
     results: dict[str, list[dict[str, float]]] = {arm: [] for arm in (*ARMS, "peak")}
     for turn in range(options.rounds):
         for arm in results:
-            work = functools.partial(in_its_own_process, arm, turn, options.tokenizer)
-            results[arm].append(cell(NAME, f"{arm}-{turn}", work))
+            work = functools.partial(in_its_own_process, arm, turn, options.papers, options.tokenizer)
+            results[arm].append(cell(NAME, f"{label}-{arm}-{turn}", work))
             print(f"round {turn + 1}: {arm} {results[arm][-1]}", flush=True)
 
     speed = {arm: [run["tokens"] / run["seconds"] for run in results[arm]] for arm in ARMS}
@@ -291,6 +300,8 @@ def main() -> None:
         median([p["flops_per_second"] for p in results["peak"]]) / 1e9, 1
     )
     result["rounds"], result["passages_per_step"] = options.rounds, BATCH
+    result["papers"] = label
+    result["useful_tokens_per_step"] = median([run["tokens"] for run in results["biolm"]])
     result["tokenizer"] = Path(options.tokenizer).name if options.tokenizer else "sample model"
     print(f"biolm reaches {result['peak_fraction']:.0%} of this machine's matrix product\n")
     finish(NAME, result, ("torch", "transformers", "accelerate", "numpy"), save=options.save)

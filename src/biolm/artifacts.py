@@ -88,6 +88,8 @@ def new_folder(out: Path, *, kind: str) -> Iterator[Path]:
                 raise AssertionError(f"{kind} folder finished without a manifest")
             for path in [*partial.rglob("*"), partial]:
                 _fsync(path)
+            if out.is_dir():
+                _clear(out)  # leftovers at the most: check_free saw to that
             partial.rename(out)
             _fsync(out.parent)
         finally:
@@ -113,12 +115,12 @@ def exclusive(folder: Path, *, what: Path | None = None) -> Iterator[None]:
 
 
 def check_free(out: Path) -> None:
-    """Raise ArtifactError unless nothing, or an empty folder, lies at `out`."""
+    """Raise ArtifactError unless nothing, or a folder of nothing but a killed writer's leftovers, lies at `out`."""
     if not out.exists() and not out.is_symlink():
         return
     if not out.is_dir():
         raise ArtifactError(f"{out} is a file; choose another --out")
-    if any(out.iterdir()):
+    if any(not _is_leftover(path) for path in out.iterdir()):
         held = kind_of(out)
         what = f"already holds a finished {held}" if held else "holds other files"
         raise ArtifactError(f"{out} {what}; choose another --out" + (" or remove it" if held else ""))
@@ -188,6 +190,10 @@ def verify_files(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
         for name, facts in files.items()
         if not (folder / name).is_file() or sha256_file(folder / name) != facts["sha256"]
     ]
+
+
+def _is_leftover(path: Path) -> bool:
+    return path.name.startswith(".") and path.name.endswith(".partial")
 
 
 def _clear(folder: Path) -> None:

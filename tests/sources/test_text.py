@@ -24,6 +24,8 @@ CASES = {
     "isotopes": ("36 Bq <sup>90</sup>Sr", "36 Bq 90Sr"),
     "ordinals": ("the 19<sup>th</sup> day", "the 19th day"),
     "symbolic powers": ("10<sup>n</sup>", "10^n"),
+    "marks above digits": ("CD8<sup>hi</sup> cells", "CD8hi cells"),
+    "indices of digits": ("x1<sub>2</sub>", "x1_2"),
     "genotypes": ("Stat3<sup>−/−</sup> mice", "Stat3−/− mice"),
     "indices": ("CO<sub>2</sub>, IC<sub>50 </sub>values", "CO2, IC50 values"),
     "small capitals": ("two-way <sc>anova</sc>, 500 n<sc>m</sc>", "two-way ANOVA, 500 nM"),

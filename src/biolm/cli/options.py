@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import logging
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,9 @@ def quiet_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def progress_for(quiet: bool) -> Progress:
-    """A bar on a terminal, plain lines elsewhere, silence when asked."""
+    """A bar on a terminal, plain lines elsewhere, silence when asked; the log goes to standard error likewise."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("biolm").setLevel(logging.WARNING if quiet else logging.INFO)
     if quiet:
         return Silent()
     if not sys.stderr.isatty():

@@ -1,4 +1,4 @@
-"""The JSON of an evaluation: no time and no path in it, so the same work gives the same object."""
+"""The JSON of an evaluation: no time in it, and no name but those given, so the same work gives the same object."""
 
 from collections.abc import Mapping
 from typing import Any

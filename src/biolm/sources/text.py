@@ -87,6 +87,7 @@ _NAMED_BEFORE = re.compile(r"\b(?:refs?|references?)\.?\s*$", re.IGNORECASE)
 _EXPONENT = re.compile(r"[+−–-]?\d[\d.,–−-]*")
 _CHARGE = re.compile(r"\d*[+−–-]")
 _ORDINAL = re.compile(r"st|nd|rd|th", re.IGNORECASE)
+_LONE_TEN = re.compile(r"(?:^|[^\d.,])10$")
 _TEX_BODY = re.compile(r"\\begin\{document\}(.*?)\\end\{document\}", re.DOTALL)
 
 
@@ -131,7 +132,7 @@ def _child(child: Any, out: list[str]) -> None:
 
 
 def _superscript(element: Any, out: list[str]) -> None:
-    """10^6 and m^2, but Ca2+, 19th, 90Sr; citations are dropped."""
+    """A "^" where a value would change without it: 10^6, m^2, 10^n; not Ca2+, 19th, 90Sr, CD8hi. No citations."""
     inner: list[str] = []
     _inside(element, inner)
     raw = "".join(inner)
@@ -142,11 +143,25 @@ def _superscript(element: Any, out: list[str]) -> None:
         return
     text = raw.strip()
     last = before[-1:]
-    raised = _EXPONENT.fullmatch(text) or (last.isdigit() and text.isalpha() and not _ORDINAL.fullmatch(text))
-    if text and raised and not _CHARGE.fullmatch(text) and (last.isalnum() or last in ")]"):
+    of_ten = bool(_LONE_TEN.search(before)) and text.isalpha() and not _ORDINAL.fullmatch(text)
+    if (
+        text
+        and (of_ten or _EXPONENT.fullmatch(text))
+        and not _CHARGE.fullmatch(text)
+        and (last.isalnum() or last in ")]")
+    ):
         out.append("^" + raw.lstrip())
     else:
         out.append(raw)
+
+
+def _subscript(element: Any, out: list[str]) -> None:
+    """CO2, IC50; a "_" only between two digits, which would fuse."""
+    inner: list[str] = []
+    _inside(element, inner)
+    raw = "".join(inner)
+    fused = "".join(out[-8:])[-1:].isdigit() and raw[:1].isdigit()
+    out.append(f"_{raw}" if fused else raw)
 
 
 def _small_capitals(element: Any, out: list[str]) -> None:
@@ -224,6 +239,7 @@ def _implied_label(kind: str, number: int) -> str:
 
 SPECIAL: dict[str, Callable[[Any, list[str]], None]] = {
     "sup": _superscript,
+    "sub": _subscript,
     "sc": _small_capitals,
     "xref": _cross_reference,
     "alternatives": _alternatives,

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from biolm.artifacts import kind_of, new_folder, write_manifest
+from biolm.corpus.hashes import HashTable, hash64
 from biolm.corpus.reader import Corpus, open_corpus
 from biolm.errors import ArtifactError
 from biolm.progress import Progress
@@ -52,7 +53,7 @@ def _write(corpus: Corpus, tokenizer: Tokenizer, folder: Path, progress: Progres
     passages_done = 0
     progress.start("tokenize", corpus.passages, "passages")
     for split in corpus.splits:
-        documents: dict[str, int] = {}
+        documents = HashTable()
         tokens = passages = 0
         with ExitStack() as files:
             out: dict[str, BinaryIO] = {
@@ -66,7 +67,7 @@ def _write(corpus: Corpus, tokenizer: Tokenizer, folder: Path, progress: Progres
                 flat = np.fromiter(_flatten(encoded), np.int64, int(lengths.sum()))
                 out["ids"].write(flat.astype(np.dtype(dtype).newbyteorder("<")).tobytes())
                 out["offsets"].write((tokens + np.cumsum(lengths)).astype("<i8").tobytes())
-                index = [documents.setdefault(work, len(documents)) for work in works]
+                index = [_number(documents, work) for work in works]
                 out["documents"].write(np.array(index, "<i4").tobytes())
                 out["sections"].write(bytes(SECTIONS.index(section) for section in sections))
                 if counted_split in (split, None):
@@ -100,6 +101,13 @@ def _batches(corpus: Corpus, split: str) -> Iterator[tuple[list[str], list[str],
     for batch in batches:
         columns = batch.to_pydict()
         yield columns["text"], columns["section"], columns["document"]
+
+
+def _number(documents: HashTable, work: str) -> int:
+    key, number = hash64(work), len(documents)
+    documents.add(key, number)
+    found = documents.get(key)
+    return number if found is None else found
 
 
 def _flatten(lists: list[list[int]]) -> Iterator[int]:
