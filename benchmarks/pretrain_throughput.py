@@ -14,10 +14,10 @@ Passages are what the model card's data are: abstracts and figure legends of pap
 length_grouped picks its 16 out of the 64 that were drawn. A token is useful
 when it belongs to a passage: padding is not. Random weights, fp32 on CPU, all cores. Every measurement is a process
 of its own, warmed by one forward and backward pass on two passages, so that biolm's setting of the allocator does not
-reach the Trainer. Sizes: ROUNDS x 5 arms; on two cores an arm takes 20 to 100 seconds, so all of it about 20 minutes;
+reach the Trainer. Sizes: ROUNDS x 5 arms; on two cores an arm takes 10 to 90 seconds, so all of it about 15 minutes;
 cells are kept and an interrupted run goes on.
 
-    python benchmarks/pretrain_throughput.py [--rounds 5] [--papers FOLDER] [--tokenizer FOLDER] [--save]
+    python benchmarks/pretrain_throughput.py [--rounds 3] [--papers FOLDER] [--tokenizer FOLDER] [--save]
 """
 
 import argparse
@@ -257,7 +257,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
         "--papers", help="file or folder of papers; the eight full ones of the sample without"
     )
