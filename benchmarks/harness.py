@@ -58,6 +58,7 @@ def machine() -> dict[str, Any]:
 def finish(name: str, result: dict[str, Any], packages: tuple[str, ...], *, save: bool) -> None:
     """Print the result as the last line; with `save`, also write `benchmarks/results/NAME.json`."""
     if save:
+        (HERE / "results").mkdir(exist_ok=True)
         facts = {
             **result,
             "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},

@@ -10,9 +10,10 @@ Arms, alternating, one step of 16 passages each in every round:
                         8 blocks, dropout 0.1
 
 Passages are what the model card's data are: abstracts and figure legends of papers, drawn anew in each round from
---papers (without it, from the sample's eight full papers: 25 passages). Those of a round are the same for all arms;
-length_grouped picks its 16 out of the 64 that were drawn. A token is useful
-when it belongs to a passage: padding is not. Random weights, fp32 on CPU, all cores. Every measurement is a process
+--papers (without it, from the sample's eight full papers: 25 passages). Those of a round are the same for all arms but
+length_grouped: the Trainer's own sampler groups all passages, and the rounds take short, middle and long batches of its
+order, so that this arm's ratio is that of all its tokens to all its seconds. The other ratios are medians of rounds. A
+token is useful when it belongs to a passage: padding is not. Random weights, fp32 on CPU, all cores. Every measurement is a process
 of its own, warmed by one forward and backward pass on two passages, so that biolm's setting of the allocator does not
 reach the Trainer. Sizes: ROUNDS x 5 arms; on two cores an arm takes 10 to 90 seconds, so all of it about 15 minutes;
 cells are kept and an interrupted run goes on.
@@ -39,6 +40,7 @@ from transformers import (
     TrainerCallback,
     TrainingArguments,
 )
+from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.utils import logging as transformers_logging
 
 from biolm.artifacts import cache_folder
@@ -65,7 +67,7 @@ ARMS = ("biolm", "padded", "padded_same_dropout", "length_grouped", "grouped_512
 
 
 def passages(papers: str | None, turn: int) -> list[str]:
-    """POOL passages (or all there are) in random order, from the main abstracts and figure legends of some papers."""
+    """The main abstracts and figure legends of some papers, in an order that is random for each round."""
     if papers is None:
         full_papers = {member for member in PAPERS_MEMBERS if member.endswith(".nxml")}
         found = read_source(sample_papers(cache_folder()), full_papers)
@@ -77,7 +79,7 @@ def passages(papers: str | None, turn: int) -> list[str]:
             texts += [abstract.text for abstract in article.abstracts[:1]]
             texts += [f"{figure.title} {figure.caption}".strip() for figure in article.figures]
     texts = [text for text in texts if len(text) >= 80]
-    return [texts[i] for i in np.random.default_rng(turn).permutation(len(texts))[:POOL]]
+    return [texts[i] for i in np.random.default_rng(turn).permutation(len(texts))]
 
 
 def new_model(dropout: float) -> RobertaForMaskedLM:
@@ -172,7 +174,7 @@ class Counted(DataCollatorForLanguageModeling):
 
 
 def time_trainer(
-    tokenizer: Tokenizer, rows: list[list[int]], *, dropout: float, batch: int, seed: int, **arguments: Any
+    tokenizer: Tokenizer, rows: list[list[int]], *, dropout: float, batch: int, seed: int
 ) -> dict[str, float]:
     """One Trainer step."""
     data = [{"input_ids": ids} for ids in rows]
@@ -191,7 +193,6 @@ def time_trainer(
             logging_strategy="no",
             seed=seed,
             use_cpu=True,
-            **arguments,
         ),
         data_collator=collator,
         train_dataset=data,
@@ -207,6 +208,19 @@ def blocks(encoded: list[list[int]], size: int = 512) -> list[list[int]]:
     return [flat[i : i + size] for i in range(0, len(flat) - size + 1, size)]
 
 
+def length_grouped_batch(rows: list[list[int]], turn: int, rounds: int) -> list[list[int]]:
+    """One batch of the order in which the Trainer's sampler would give these rows.
+
+    Of the batches by length, the one in the middle of the round's share: with three rounds the 1/6, 3/6 and 5/6
+    quantile.
+    """
+    torch.manual_seed(turn)
+    order = list(LengthGroupedSampler(BATCH, lengths=[len(row) for row in rows]))
+    batches = [order[i : i + BATCH] for i in range(0, len(order) - BATCH + 1, BATCH)]
+    batches.sort(key=lambda batch: sum(len(rows[i]) for i in batch))
+    return [rows[i] for i in batches[int((turn + 0.5) / rounds * len(batches))]]
+
+
 def matmul_peak(seconds: float = 3.0) -> dict[str, float]:
     """The best rate of an fp32 matrix product of 2048, in floating-point operations per second."""
     a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
@@ -218,38 +232,51 @@ def matmul_peak(seconds: float = 3.0) -> dict[str, float]:
     return {"flops_per_second": best}
 
 
-def measure(arm: str, turn: int, papers: str | None, tokenizer_folder: str | None) -> dict[str, float]:
+def measure(
+    arm: str, turn: int, rounds: int, papers: str | None, tokenizer_folder: str | None
+) -> dict[str, float]:
     """One cell of the grid, in this process."""
     if arm == "peak":
         return matmul_peak()
     transformers_logging.set_verbosity_error()
     tokenizer = load_tokenizer(tokenizer_folder or str(sample_model(cache_folder())))
     vocabulary = tokenizer.vocabulary
-    content = [ids[:510] for ids in tokenizer.encode(passages(papers, turn))]
+    texts = passages(papers, turn)
+    if arm != "length_grouped":
+        texts = texts[:POOL]
+    content = [ids[:510] for ids in tokenizer.encode(texts)]
     whole = [[*vocabulary.prefix, *ids, *vocabulary.suffix] for ids in content]
     if arm == "biolm":
         return time_biolm(tokenizer, content[:BATCH])
-    rows = {"length_grouped": whole, "grouped_512": blocks(whole)}.get(arm, whole[:BATCH])
+    rows = whole[:BATCH]
+    if arm == "length_grouped":
+        rows = length_grouped_batch(whole, turn, rounds)
+    elif arm == "grouped_512":
+        rows = blocks(whole)
     return time_trainer(
         tokenizer,
         rows,
         dropout=0.0 if arm == "padded_same_dropout" else 0.1,
         batch=8 if arm == "grouped_512" else BATCH,
         seed=turn,
-        **({"train_sampling_strategy": "group_by_length"} if arm == "length_grouped" else {}),
     )
 
 
 def in_its_own_process(
-    arm: str, turn: int, papers: str | None, tokenizer_folder: str | None
+    arm: str, turn: int, rounds: int, papers: str | None, tokenizer_folder: str | None
 ) -> dict[str, float]:
     """One cell of the grid, in a fresh process of this script."""
-    command = [sys.executable, __file__, "--cell", f"{arm}:{turn}"]
+    command = [sys.executable, __file__, "--cell", f"{arm}:{turn}", "--rounds", str(rounds)]
     command += ["--tokenizer", tokenizer_folder] if tokenizer_folder else []
     command += ["--papers", papers] if papers else []
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+def total_speed(runs: list[dict[str, float]]) -> float:
+    """All tokens by all seconds."""
+    return sum(run["tokens"] for run in runs) / sum(run["seconds"] for run in runs)
 
 
 def main() -> None:
@@ -267,30 +294,30 @@ def main() -> None:
     options = parser.parse_args()
     if options.cell:
         arm, _, turn = options.cell.partition(":")
-        print(json.dumps(measure(arm, int(turn), options.papers, options.tokenizer)))
+        print(json.dumps(measure(arm, int(turn), options.rounds, options.papers, options.tokenizer)))
         return
     label = Path(options.papers).resolve().name if options.papers else "sample"
     results: dict[str, list[dict[str, float]]] = {arm: [] for arm in (*ARMS, "peak")}
     for turn in range(options.rounds):
         for arm in results:
-            work = functools.partial(in_its_own_process, arm, turn, options.papers, options.tokenizer)
+            work = functools.partial(
+                in_its_own_process, arm, turn, options.rounds, options.papers, options.tokenizer
+            )
             results[arm].append(cell(NAME, f"{label}-{arm}-{turn}", work))
             print(f"round {turn + 1}: {arm} {results[arm][-1]}", flush=True)
 
     speed = {arm: [run["tokens"] / run["seconds"] for run in results[arm]] for arm in ARMS}
-    print(
-        f"\n{'arm':<22}{'useful tokens/s (median)':>26}{'min':>9}{'max':>9}{'ratio (median of rounds)':>27}"
-    )
+    print(f"\n{'arm':<22}{'useful tokens/s (median)':>26}{'min':>9}{'max':>9}{'ratio':>9}")
     result: dict[str, Any] = {}
     for arm in ARMS:
-        ratios = [ours / theirs for ours, theirs in zip(speed["biolm"], speed[arm], strict=True)]
         values = speed[arm]
-        print(
-            f"{arm:<22}{median(values):>26.1f}{min(values):>9.1f}{max(values):>9.1f}{median(ratios):>27.2f}"
-        )
+        ratio = median([ours / theirs for ours, theirs in zip(speed["biolm"], values, strict=True)])
+        if arm == "length_grouped":
+            ratio = total_speed(results["biolm"]) / total_speed(results[arm])
+        print(f"{arm:<22}{median(values):>26.1f}{min(values):>9.1f}{max(values):>9.1f}{ratio:>9.2f}")
         result[f"tokens_per_second_{arm}"] = round(median(values), 1)
         if arm != "biolm":
-            result[f"ratio_{arm}"] = round(median(ratios), 2)
+            result[f"ratio_{arm}"] = round(ratio, 2)
     reached = [
         run["flops"] / run["seconds"] / peak["flops_per_second"]
         for run, peak in zip(results["biolm"], results["peak"], strict=True)
