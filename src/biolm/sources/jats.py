@@ -1,217 +1,130 @@
 """A JATS (or NLM) article element as an `Article`."""
 
-import hashlib
-import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
-from lxml import etree
-
-from biolm.records import Abstract, Article, Figure
+from biolm.records import Article, Figure
+from biolm.sources.abstracts import XML_LANG, abstracts_of
+from biolm.sources.ids import content_hash, earliest_year, plain_doi, plain_pmcid, plain_pmid
 from biolm.sources.licence import spdx_licence
-from biolm.sources.text import LEFT_OUT, finish, text_of
-from biolm.sources.xml import local_name
+from biolm.sources.text import text_of, untitled
+from biolm.sources.xml import PAPERS, Element, Unusable, local_name, words_of
 
 OTHER_ARTICLES = frozenset({"sub-article", "response"})
 """Articles inside the article: reviews, replies, translations. None of theirs is the article's."""
-ABSTRACTS = frozenset({"abstract", "trans-abstract"})
-SHORT_KINDS = frozenset(
-    [
-        "graphical",
-        "teaser",
-        "toc",
-        "precis",
-        "author-highlights",
-        "highlights",
-        "key-points",
-        "web-summary",
-        "plain-language-summary",
-        "editor",
-        "editors-summary",
-    ]
-)
-"""Types of abstract that cannot stand for the main one where it is missing."""
-PLAIN_HEADINGS = frozenset({"abstract", "summary"})
-"""An abstract's own heading that says nothing."""
-BOILERPLATE = re.compile(
-    r"(electronic )?supplementary (material|information)s?|supporting information", re.IGNORECASE
-)
-"""Sections of an abstract that are no part of it."""
-XLINK_HREF = "{http://www.w3.org/1999/xlink}href"
-XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 NOT_PUBLISHED = frozenset(
-    {"pmc-release", "received", "accepted", "rev-recd", "retracted", "corrected", "preprint"}
+    {
+        "pmc-release",
+        "nihms-submitted",
+        "received",
+        "accepted",
+        "rev-recd",
+        "rev-request",
+        "retracted",
+        "corrected",
+        "correction",
+        "preprint",
+        "resubmitted",
+    }
 )
-"""Dates that are not those of publication."""
+"""Types of `pub-date` that are not those of publication."""
+XLINK_HREF = "{http://www.w3.org/1999/xlink}href"
 
 
-def parse_article(root: Any, source: str) -> Article:
-    """Read one article. `root`: its lxml element; `source`: where it was read. Missing parts stay empty."""
-    meta = _first(root, "front", "article-meta")
-    if meta is None:
-        meta = _first(root, "front")  # a few old NLM files
-    journal_meta = _first(root, "front", "journal-meta")
-    ids = _ids(meta)
+def parse_article(root: Element, source: str) -> Article:
+    """Read one article. `root`: its lxml element; `source`: where it was read. Missing parts stay empty.
+
+    Raises Unusable where it has no `front`: other formats have an `article` too.
+    """
+    front = _first(root, "front")
+    if front is None:
+        raise Unusable("an <article> without <front>, so no JATS", PAPERS)
+    meta = _first(front, "article-meta")
+    meta = front if meta is None else meta  # a few old NLM files
+    language = root.get(XML_LANG)
     return Article(
         source=source,
-        pmid=ids["pmid"],
-        pmcid=ids["pmcid"],
-        doi=ids["doi"],
-        title=text_of(_first(meta, "title-group", "article-title")),
-        abstracts=tuple(_abstracts(meta)),
+        pmid=_id(meta, plain_pmid, "pmid"),
+        pmcid=_id(meta, plain_pmcid, "pmcid", "pmc", "pmcid-ver"),  # pmc-aiid counts deposits, not papers
+        doi=_id(meta, plain_doi, "doi"),
+        title=_title(_first(meta, "title-group")),
+        abstracts=abstracts_of(_children(meta, "abstract", "trans-abstract"), language),
         figures=tuple(_figures(root)),
-        journal=_journal(journal_meta),
+        journal=_journal(_first(front, "journal-meta")),
         year=_year(meta),
         licence=_licence(meta),
-        language=root.get(XML_LANG),
-        content_hash=""
-        if any(ids.values())
-        else hashlib.sha256(etree.tostring(root, with_tail=False)).hexdigest(),
+        language=language,
+        content_hash=content_hash(root),
     )
 
 
-def _children(element: Any, *names: str) -> Iterator[Any]:
+def _children(element: Element | None, *names: str) -> Iterator[Element]:
     if element is not None:
         for child in element:
             if local_name(child) in names:
                 yield child
 
 
-def _first(element: Any, *path: str) -> Any:
+def _first(element: Element | None, *path: str) -> Element | None:
     for name in path:
         element = next(_children(element, name), None)
     return element
 
 
-def _ids(meta: Any) -> dict[str, str | None]:
-    """PMID and PMCID as digits and "PMC" + digits, DOI in lower case; the first of each kind counts."""
-    found: dict[str, str | None] = {"pmid": None, "pmcid": None, "doi": None}
-    for element in _children(meta, "article-id"):
-        kind, value = element.get("pub-id-type", ""), finish("".join(element.itertext()))
-        if kind == "pmid" and value.isdigit():
-            found["pmid"] = found["pmid"] or value
-        elif kind in ("pmc", "pmcid", "pmc-aiid", "pmcaid"):
-            digits = re.fullmatch(r"(?:PMC)?(\d+)(?:\.\d+)?", value, re.IGNORECASE)
-            if digits and kind in ("pmc", "pmcid"):
-                found["pmcid"] = found["pmcid"] or f"PMC{digits[1]}"
-        elif kind == "doi":
-            found["doi"] = found["doi"] or plain_doi(value)
-    return found
+def _id(meta: Element, plain: Callable[[str], str | None], *kinds: str) -> str | None:
+    """The first id of the first kind that gives one."""
+    for kind in kinds:
+        for element in _children(meta, "article-id"):
+            if element.get("pub-id-type") == kind and (value := plain(words_of(element))):
+                return value
+    return None
 
 
-def plain_doi(value: str) -> str | None:
-    """A DOI in lower case without resolver; None where the text is none."""
-    found = re.search(r"10\.\d{4,9}/\S+", value.lower())
-    return found[0] if found else None
+def _title(group: Element | None) -> str:
+    """ "Title: subtitle"."""
+    title, subtitle = text_of(_first(group, "article-title")), text_of(_first(group, "subtitle"))
+    if title and subtitle:
+        return f"{title} {subtitle}" if title[-1] in ":.?!" else f"{title}: {subtitle}"
+    return title or subtitle
 
 
-def _abstracts(meta: Any) -> Iterator[Abstract]:
-    """The main abstract first, if any: the longest untyped one, else the longest of a type that can stand for it."""
-    found: list[tuple[str | None, Abstract]] = []
-    for element in _children(meta, *ABSTRACTS):
-        translated = local_name(element) == "trans-abstract"
-        kind = "translation" if translated else element.get("abstract-type")
-        text = _abstract_text(element)
-        if text:
-            found.append((kind, Abstract(text=text, kind=kind, language=element.get(XML_LANG))))
-    plain = [abstract for kind, abstract in found if kind is None]
-    standing = [abstract for kind, abstract in found if kind not in {None, "translation", *SHORT_KINDS}]
-    main = max(plain or standing, key=lambda abstract: len(abstract.text), default=None)
-    if main is not None:
-        yield Abstract(text=main.text, language=main.language)
-    for kind, abstract in found:
-        if abstract is not main:
-            yield Abstract(text=abstract.text, kind=kind or "other", language=abstract.language)
+def _journal(meta: Element | None) -> str | None:
+    """Its full title, else the abbreviated one that PubMed uses."""
+    titles = (_first(meta, "journal-title-group", "journal-title"), _first(meta, "journal-title"))
+    short = [e for e in _children(meta, "journal-id") if e.get("journal-id-type") in ("nlm-ta", "iso-abbrev")]
+    return next(filter(None, map(text_of, (*titles, *short))), None)
 
 
-def _abstract_text(element: Any) -> str:
-    parts = []
-    for child in element:
-        name = local_name(child)
-        if name == "sec":
-            parts.append(_section_text(child))
-        elif name == "title":
-            heading = text_of(child)
-            if heading.lower().rstrip(":.") not in PLAIN_HEADINGS:
-                parts.append(_with_colon(heading))
-        elif name and name not in LEFT_OUT:
-            parts.append(text_of(child))
-    own = finish(element.text or "")
-    return " ".join(part for part in (own, *parts) if part)
-
-
-def _section_text(section: Any) -> str:
-    heading = text_of(_first(section, "title"))
-    if BOILERPLATE.fullmatch(heading.rstrip(":.")):
-        return ""
-    parts = [
-        _section_text(child) if local_name(child) == "sec" else text_of(child)
-        for child in section
-        if local_name(child) not in {"title", "", *LEFT_OUT}
+def _year(meta: Element) -> int | None:
+    """The earliest year of publication, in print, online or in a collection."""
+    dates = [
+        date
+        for date in _children(meta, "pub-date")
+        if (date.get("pub-type") or date.get("date-type")) not in NOT_PUBLISHED
     ]
-    body = " ".join(part for part in parts if part)
-    if heading.lower().rstrip(":.") in PLAIN_HEADINGS:
-        return body
-    return f"{_with_colon(heading)} {body}".strip() if body else heading
+    return earliest_year(words_of(year) for date in dates for year in _children(date, "year"))
 
 
-def _with_colon(heading: str) -> str:
-    if not heading:
-        return ""
-    return heading if heading[-1] in ":.?!" else f"{heading}:"
-
-
-def _figures(root: Any) -> Iterator[Figure]:
-    """Every figure with its own legend, in document order; a group's caption is a legend of its own."""
+def _figures(root: Element) -> Iterator[Figure]:
+    """Every figure with a legend, in document order; a group's caption is a legend of its own."""
     for element in root.iter("{*}fig", "{*}fig-group"):
-        outside = OTHER_ARTICLES | ABSTRACTS
-        if any(local_name(ancestor) in outside for ancestor in element.iterancestors()):
+        if any(local_name(ancestor) in OTHER_ARTICLES for ancestor in element.iterancestors()):
             continue
         caption = _first(element, "caption")
-        title = text_of(_first(caption, "title"))
-        rest = " ".join(filter(None, (text_of(c) for c in _children_but(caption, "title"))))
-        own = finish(caption.text or "") if caption is not None else ""
-        if title or rest or own:
-            yield Figure(
-                label=text_of(_first(element, "label")), title=title, caption=f"{own} {rest}".strip()
-            )
+        title, text = text_of(_first(caption, "title")), text_of(caption, untitled)
+        if title or text:
+            yield Figure(label=text_of(_first(element, "label")), title=title, caption=text)
 
 
-def _children_but(element: Any, left_out: str) -> Iterator[Any]:
-    if element is not None:
-        for child in element:
-            if local_name(child) not in {left_out, "", *LEFT_OUT}:
-                yield child
-
-
-def _journal(journal_meta: Any) -> str | None:
-    grouped = _first(journal_meta, "journal-title-group", "journal-title")
-    return text_of(grouped if grouped is not None else _first(journal_meta, "journal-title")) or None
-
-
-def _year(meta: Any) -> int | None:
-    """The earliest year of publication, in print or online."""
-    years = []
-    for date in _children(meta, "pub-date"):
-        if date.get("pub-type", date.get("date-type", "")) not in NOT_PUBLISHED:
-            year = text_of(_first(date, "year"))
-            if re.fullmatch(r"1[5-9]\d\d|20\d\d", year):
-                years.append(int(year))
-    return min(years, default=None)
-
-
-def _licence(meta: Any) -> str:
+def _licence(meta: Element) -> str:
     permissions = _first(meta, "permissions")
-    licence = _first(permissions, "license") if permissions is not None else _first(meta, "license")
+    found = [*_children(permissions, "license"), *_children(meta, "license")]
     urls: list[str] = []
-    kind = ""
-    if licence is not None:
-        kind = licence.get("license-type", "")
+    for licence in found:
         urls.append(licence.get(XLINK_HREF, ""))
-        urls += ["".join(element.itertext()) for element in licence.iter("{*}license_ref")]
+        urls += [words_of(element) for element in licence.iter("{*}license_ref")]
         urls += [element.get(XLINK_HREF, "") for element in licence.iter("{*}ext-link", "{*}uri")]
-    words = licence if licence is not None else permissions
-    if words is None:
-        words = _first(meta, "copyright-statement")
-    text = "" if words is None else " ".join("".join(words.itertext()).split())
-    return spdx_licence(urls, kind, text)
+    # What lies in `permissions` itself: NISO's license_ref, and older papers' words on copyright.
+    urls += [words_of(element) for element in _children(permissions, "license_ref")]
+    words = found or [e for e in (permissions, *_children(meta, "copyright-statement")) if e is not None]
+    kind = next((licence.get("license-type") for licence in found if licence.get("license-type")), "")
+    return spdx_licence(urls, kind, " ".join(map(words_of, words)))

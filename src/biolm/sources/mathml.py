@@ -1,96 +1,192 @@
-"""MathML as a line of text that reads like the page: "(β_ai, λ, μ) = (5, 5, 0.1)"."""
+"""MathML as one line of text: "(β_ai, λ) = (5, 0.1)", "NH4+", "x^2/(a + b)".
+
+White space of the file's layout is no part of a formula; spaces are set by what the operators are.
+"""
 
 import re
-from typing import Any
+from collections.abc import Callable
 
-from biolm.sources.xml import local_name
+from biolm.sources.scripts import superscript
+from biolm.sources.xml import Element, local_name
 
-SPACED = frozenset("=≠<>≤≥≪≫≈≅∼≃≡∝±∓×→←↔⇒∈∉⊂⊆∪∩∧∨")
-"""Operators with a space on both sides."""
-COMBINING = {
-    "˙": "\u0307",
-    "¨": "\u0308",
-    "^": "\u0302",
-    "ˆ": "\u0302",
-    "~": "\u0303",
-    "˜": "\u0303",
-    "¯": "\u0304",
-}
-COMBINING |= {"‾": "\u0304", "→": "\u20d7", "ˇ": "\u030c", "´": "\u0301", "`": "\u0300", "̂": "\u0302"}
-"""Accents over one letter as combining marks."""
-_SPACE = re.compile(r"\s+")
-
-
-def math_text(element: Any) -> str:
-    """The text of a `math` element; white space of its layout is dropped, formulas get their own."""
-    return _SPACE.sub(" ", _row(element)).strip()
+_SPACED = frozenset("=≠<>≤≥≦≧≪≫≈≃≅∼~≡∝→←↔⇒⇔↦∈∉⊂⊆∪∩∧∨×÷±∓:≔") | {":=", "<=", ">=", "=="}
+_SIGNS = frozenset("+−-–*±∓")
+_LISTING = frozenset(",;")
+_OPENING = frozenset("([{⟨⌈⌊")
+_INVISIBLE = frozenset("\u2061\u2062\u2063\u2064\u200b")
+_ACCENTS = {
+    "˙": "\u0307", ".": "\u0307", "·": "\u0307", "^": "\u0302", "ˆ": "\u0302", "̂": "\u0302", "~": "\u0303",
+    "˜": "\u0303", "∼": "\u0303", "¯": "\u0304", "‾": "\u0304", "―": "\u0304", "_": "\u0304", "−": "\u0304",
+    "→": "\u20d7", "⃗": "\u20d7", "¨": "\u0308", "ˇ": "\u030c", "´": "\u0301", "`": "\u0300",
+}  # fmt: skip
+_ONE_TERM = re.compile(r"[+−–-]?[^\W_]+(?:\.\d+)?[′*†]*|[^\w\s]|\(.*\)")
+_CHARGE = re.compile(r"[0-9]*[+−–-]")
+_MARK = re.compile(r"[′″*†‡∘°]+")
 
 
-def _row(element: Any) -> str:
-    return "".join(_text(child) for child in element if local_name(child))
+def math_text(element: Element) -> str:
+    """A `math` element, or any element inside one, as text; white space may be left at its ends."""
+    return _FORMS.get(local_name(element), _row)(element)
 
 
-def _text(element: Any) -> str:
-    name = local_name(element)
-    if name in ("mi", "mn", "ms"):
-        return _own(element)
-    if name == "mtext":
-        return "".join(element.itertext()).replace("\xa0", " ")
-    if name == "mo":
-        return _operator(_own(element))
-    if name == "mspace":
-        return " "
-    parts = [_text(child) for child in element if local_name(child)]
-    if name in ("annotation", "annotation-xml"):
+def _children(element: Element) -> list[Element]:
+    return [child for child in element if local_name(child)]
+
+
+def _token(element: Element) -> str:
+    return " ".join("".join(element.itertext()).split())
+
+
+def _words(element: Element) -> str:
+    return re.sub(r"\s+", " ", "".join(element.itertext()))
+
+
+def _row(element: Element) -> str:
+    line = element.text.strip() if element.text else ""
+    children = _children(element)
+    after_operator = not line
+    for place, child in enumerate(children):
+        name = local_name(child)
+        piece = math_text(child)
+        if name == "mo":
+            if piece in _INVISIBLE or not piece:
+                continue
+            is_last = place == len(children) - 1
+            is_prefix = after_operator and piece in _SIGNS
+            if piece in _LISTING:
+                line = line.rstrip() + piece + ("" if is_last else " ")
+            elif (piece in _SPACED or piece in _SIGNS) and not is_last and not is_prefix:
+                line = f"{line.rstrip()} {piece} "
+            else:
+                line += piece
+            after_operator = piece in _SPACED or piece in _SIGNS or piece in _OPENING or piece in _LISTING
+            continue
+        if _are_words(line, piece):
+            line += " "
+        line += piece
+        after_operator = after_operator and not piece.strip()
+    return line
+
+
+def _are_words(line: str, piece: str) -> bool:
+    """Whether a name such as "log" or "max" stands at the seam; single letters are joined."""
+    before = re.search(r"[^\W\d_]+$", line)
+    after = re.match(r"[^\W\d_]+", piece)
+    return before is not None and after is not None and (len(before[0]) > 2 and len(after[0]) > 1)
+
+
+def _script(mark: str, base: str, text: str) -> str:
+    if not text:
         return ""
-    if name == "semantics":
-        return parts[0] if parts else ""
-    if name in ("msub", "munder") and len(parts) == 2:
-        return parts[0] + _lower(parts[1])
-    if name == "msup" and len(parts) == 2:
-        return parts[0] + _upper(parts[1])
-    if name in ("msubsup", "munderover") and len(parts) == 3:
-        return parts[0] + _lower(parts[1]) + _upper(parts[2])
-    if name == "mover" and len(parts) == 2:
-        mark = COMBINING.get(parts[1].strip())
-        return parts[0] + (mark if mark and parts[0] else _upper(parts[1]))
-    if name == "mfrac" and len(parts) == 2:
-        return f"{_grouped(parts[0])}/{_grouped(parts[1])}"
-    if name == "msqrt":
-        return f"√({''.join(parts)})"
-    if name == "mroot" and len(parts) == 2:
-        return f"({parts[0]})^(1/{parts[1].strip()})"
-    if name == "mfenced":
-        between = element.get("separators", ",").strip()[:1]
-        joined = f"{between} ".join(parts) if between else "".join(parts)
-        return f"{element.get('open', '(')}{joined}{element.get('close', ')')}"
-    if name in ("mtr", "mlabeledtr", "mtd"):
-        return "".join(parts) + " "
-    return "".join(parts)
+    return f"{mark}{text}" if _ONE_TERM.fullmatch(text) else f"{mark}({text})"
 
 
-def _own(element: Any) -> str:
-    return _SPACE.sub("", "".join(element.itertext()))
+def _sup(base: str, text: str) -> str:
+    if not base.strip() or _CHARGE.fullmatch(text) or _MARK.fullmatch(text):
+        return text
+    return superscript(base, text) if text in {"st", "nd", "rd", "th"} else _script("^", base, text)
 
 
-def _operator(operator: str) -> str:
-    if operator in SPACED:
-        return f" {operator} "
-    return f"{operator} " if operator in (",", ";") else operator
+def _sub(base: str, text: str) -> str:
+    if not base.strip() or (text.isdigit() and not base[-1].isdigit()):
+        return text
+    return _script("_", base, text)
 
 
-def _lower(text: str) -> str:
-    text = text.strip()
-    return text if text.isdigit() else f"_{_grouped(text)}" if text else ""
+def _parts(element: Element, count: int) -> list[str]:
+    texts = [math_text(child).strip() for child in _children(element)[:count]]
+    return texts + [""] * (count - len(texts))
 
 
-def _upper(text: str) -> str:
-    text = text.strip()
-    if text.rstrip("+−-").isdigit() and text[-1:] in "+−-":
-        return text  # an ion's charge
-    return text if text in ("+", "−", "-", "′", "″", "*", "∗") else f"^{_grouped(text)}" if text else ""
+def _msup(element: Element) -> str:
+    base, above = _parts(element, 2)
+    return base + _sup(base, above)
 
 
-def _grouped(text: str) -> str:
-    text = text.strip()
-    return text if len(text) == 1 or text.replace(".", "").replace("−", "").isalnum() else f"({text})"
+def _msub(element: Element) -> str:
+    base, below = _parts(element, 2)
+    return base + _sub(base, below)
+
+
+def _msubsup(element: Element) -> str:
+    base, below, above = _parts(element, 3)
+    return base + _sub(base, below) + _sup(base, above)
+
+
+def _mover(element: Element) -> str:
+    base, above = _parts(element, 2)
+    accent = _ACCENTS.get(above)
+    if accent is not None:  # over the first letter, where "V̇O2" has it
+        return base[:1] + accent + base[1:]
+    return base + _script("^", base, above)
+
+
+def _munder(element: Element) -> str:
+    base, below = _parts(element, 2)
+    return base + _script("_", base, below)
+
+
+def _munderover(element: Element) -> str:
+    base, below, above = _parts(element, 3)
+    return base + _script("_", base, below) + _script("^", base, above)
+
+
+def _mfrac(element: Element) -> str:
+    over, under = _parts(element, 2)
+    return _script("", "", over) + "/" + _script("", "", under)
+
+
+def _msqrt(element: Element) -> str:
+    return _script("√", "", _row(element).strip())
+
+
+def _mroot(element: Element) -> str:
+    base, degree = _parts(element, 2)
+    return degree + _script("√", "", base)
+
+
+def _mfenced(element: Element) -> str:
+    separator = element.get("separators", ",").strip()[:1]
+    inner = f"{separator} ".join(math_text(child).strip() for child in _children(element))
+    return element.get("open", "(") + inner + element.get("close", ")")
+
+
+def _mtable(element: Element) -> str:
+    rows = [", ".join(cell for cell in map(math_text, _children(row)) if cell) for row in _children(element)]
+    return "; ".join(row for row in rows if row)
+
+
+def _mmultiscripts(element: Element) -> str:
+    children = _children(element)
+    names = [local_name(child) for child in children]
+    split = names.index("mprescripts") if "mprescripts" in names else len(children)
+    after, before = children[1:split], children[split + 1 :]
+    base = math_text(children[0]).strip() if children else ""
+    texts = [math_text(child).strip() for child in after]
+    line = "".join(math_text(child).strip() for child in before) + base
+    for place, text in enumerate(texts):
+        line += _sup(base, text) if place % 2 else _sub(base, text)
+    return line
+
+
+def _semantics(element: Element) -> str:
+    children = _children(element)
+    return math_text(children[0]) if children else ""
+
+
+def _nothing(element: Element) -> str:
+    return ""
+
+
+def _space(element: Element) -> str:
+    return " "
+
+
+_FORMS: dict[str, Callable[[Element], str]] = {
+    "mi": _token, "mn": _token, "mo": _token, "ms": _token, "mtext": _words, "mspace": _space,
+    "msup": _msup, "msub": _msub, "msubsup": _msubsup, "mmultiscripts": _mmultiscripts,
+    "mover": _mover, "munder": _munder, "munderover": _munderover,
+    "mfrac": _mfrac, "msqrt": _msqrt, "mroot": _mroot, "mfenced": _mfenced, "mtable": _mtable,
+    "semantics": _semantics, "annotation": _nothing, "annotation-xml": _nothing, "mphantom": _nothing,
+    "none": _nothing, "mprescripts": _nothing, "maligngroup": _nothing, "malignmark": _nothing,
+}  # fmt: skip

@@ -1,19 +1,18 @@
 """A PubMed record as an `Article`."""
 
-import hashlib
 import re
-from typing import Any
-
-from lxml import etree
 
 from biolm.records import Abstract, Article
-from biolm.sources.jats import plain_doi
-from biolm.sources.text import text_of
+from biolm.sources.abstracts import without_imprint
+from biolm.sources.ids import content_hash, earliest_year, plain_doi, plain_pmcid, plain_pmid
+from biolm.sources.text import text_of, with_colon
+from biolm.sources.xml import Element, Unusable, words_of
 
 RECORDS = ("PubmedArticle", "PubmedBookArticle")
 """Elements that hold one record each."""
-TRUNCATED = re.compile(r"\s*\(ABSTRACT TRUNCATED(?: AT \d+ WORDS)?\)\s*$")
-AUTHORS_TRANSLATION = re.compile(r"\s*\(author's transl\)\.?$")
+TRUNCATED = re.compile(r"\s*\(ABSTRACT TRUNCATED(?: AT \d+ WORDS)?\)\s*\.?$", re.IGNORECASE)
+_TRANSLATED = re.compile(r"\s*\(author's transl\)")
+_BRACKETED = re.compile(r"\[((?:[^][]|\[[^][]*\])*?)\.?\]\.?")
 LANGUAGES = {
     **{
         "eng": "en",
@@ -46,85 +45,85 @@ LANGUAGES = {
         "kor": "ko",
     },
 }
-"""PubMed's ISO 639-2 codes as ISO 639-1; another one stays as it is."""
+"""PubMed's ISO 639-2 codes as BCP 47 has them; another one stays as it is."""
 
 
-def parse_record(record: Any, source: str) -> Article:
-    """Read one record. `record`: its lxml element; `source`: the file, to which "#PMID" is added."""
+def parse_record(record: Element, source: str) -> Article:
+    """Read one record. `record`: its lxml element; `source`: where it was read. Missing parts stay empty.
+
+    Raises Unusable where it holds neither an article nor a book's chapter.
+    """
     citation = record.find("MedlineCitation")
-    article = citation.find("Article") if citation is not None else record.find("BookDocument")
-    pmid = _plain(
-        record.find("MedlineCitation/PMID") if citation is not None else record.find("BookDocument/PMID")
-    )
+    article = record.find("MedlineCitation/Article")
+    if citation is None:
+        citation = article = record.find("BookDocument")
+    if citation is None or article is None:
+        raise Unusable("a PubMed record without an article")
     ids = {
-        element.get("IdType"): _plain(element)
+        element.get("IdType"): words_of(element)
         for path in ("PubmedData/ArticleIdList/ArticleId", "PubmedBookData/ArticleIdList/ArticleId")
-        for element in record.findall(path)
+        for element in record.iterfind(path)
     }
-    pmc = re.fullmatch(r"(?:PMC)?(\d+)", ids.get("pmc", ""), re.IGNORECASE)
-    pmid = pmid if pmid.isdigit() else ""
+    electronic = [
+        words_of(e) for e in article.iterfind("ELocationID[@EIdType='doi']") if e.get("ValidYN") != "N"
+    ]
     return Article(
-        source=f"{source}#{pmid}" if pmid else source,
-        pmid=pmid or None,
-        pmcid=f"PMC{pmc[1]}" if pmc else None,
-        doi=plain_doi(ids.get("doi", "")),
+        source=source,
+        pmid=plain_pmid(words_of(citation.find("PMID"))),
+        pmcid=plain_pmcid(ids.get("pmc", "")),
+        doi=plain_doi(" ".join((ids.get("doi", ""), *electronic))),
         title=_title(article),
         abstracts=_abstracts(article, citation),
-        journal=_plain(_find(article, "Journal/Title")) or None,
+        journal=words_of(article.find("Journal/Title"))
+        or words_of(citation.find("MedlineJournalInfo/MedlineTA"))
+        or None,
         year=_year(article),
-        language=_language(_plain(_find(article, "Language"))),
-        content_hash="" if pmid else hashlib.sha256(etree.tostring(record, with_tail=False)).hexdigest(),
+        language=_language(words_of(article.find("Language"))),
+        content_hash=content_hash(record),
     )
 
 
-def _find(element: Any, path: str) -> Any:
-    return None if element is None else element.find(path)
-
-
-def _plain(element: Any) -> str:
-    return "" if element is None else "".join(element.itertext()).strip()
-
-
-def _title(article: Any) -> str:
+def _title(article: Element) -> str:
     """PubMed brackets a title that it translated: "[The pineal body]." reads "The pineal body."."""
-    title = AUTHORS_TRANSLATION.sub("", text_of(_find(article, "ArticleTitle")))
-    found = re.fullmatch(r"\[(.*?)(?: ?\(author's transl\))?\](\.?)", title)
-    return f"{found[1]}{'' if found[1].endswith('.') else found[2]}" if found else title
+    title = _TRANSLATED.sub("", text_of(article.find("ArticleTitle")))
+    if found := _BRACKETED.fullmatch(title):
+        title = f"{found[1]}."
+    return title or text_of(article.find("VernacularTitle"))
 
 
-def _abstracts(article: Any, citation: Any) -> tuple[Abstract, ...]:
+def _abstracts(article: Element, citation: Element) -> tuple[Abstract, ...]:
+    """The record's `Abstract`, English by PubMed's rules, and every `OtherAbstract` behind it, typed."""
     found = []
-    main = _sections(_find(article, "Abstract"))
-    if main:
-        found.append(Abstract(text=main, language="en"))  # PubMed's own abstracts are English, by its rules
-    for other in () if citation is None else citation.findall("OtherAbstract"):
-        text = _sections(other)
-        if text:
-            kind = other.get("Type", "other").lower()
-            found.append(Abstract(text=text, kind=kind, language=_language(other.get("Language", ""))))
+    if main := _sections(article.find("Abstract")):
+        found.append(Abstract(text=main, language="en"))
+    for other in citation.iterfind("OtherAbstract"):
+        if text := _sections(other):
+            language = _language(other.get("Language", ""))
+            found.append(Abstract(text=text, kind=(other.get("Type") or "other").lower(), language=language))
     return tuple(found)
 
 
-def _sections(abstract: Any) -> str:
+def _sections(abstract: Element | None) -> str:
     """ "Label: text" for each part; a label without text is content itself."""
     parts = []
-    for element in () if abstract is None else abstract.findall("AbstractText"):
+    for element in () if abstract is None else abstract.iterfind("AbstractText"):
         label, text = " ".join(element.get("Label", "").split()), text_of(element)
+        if label.upper() in ("UNLABELLED", "UNASSIGNED"):
+            label = ""
         if label and text:
-            parts.append(f"{label if label.endswith((':', '.', '?')) else label + ':'} {text}")
+            parts.append(f"{with_colon(label)} {text}")
         elif label or text:
             parts.append(label or text)
-    return TRUNCATED.sub("", " ".join(parts))
+    return without_imprint(TRUNCATED.sub("", " ".join(parts)))
 
 
-def _year(article: Any) -> int | None:
-    for path in ("Journal/JournalIssue/PubDate", "ArticleDate", "Book/PubDate", "ContributionDate"):
-        date = _find(article, path)
-        for part in ("Year", "MedlineDate"):
-            found = re.search(r"\b(1[5-9]\d\d|20\d\d)\b", _plain(_find(date, part)))
-            if found:
-                return int(found[1])
-    return None
+def _year(article: Element) -> int | None:
+    """The earliest of its years: of the issue, online, or of the book."""
+    paths = ("ArticleDate/Year", "Book/PubDate/Year", "Journal/JournalIssue/PubDate/Year")
+    years = [words_of(element) for path in paths for element in article.iterfind(path)]
+    return earliest_year(years) or earliest_year(
+        [words_of(article.find("Journal/JournalIssue/PubDate/MedlineDate"))]
+    )
 
 
 def _language(code: str) -> str | None:

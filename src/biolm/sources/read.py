@@ -1,231 +1,214 @@
 """Any source of papers as one stream of `Article` and `Unreadable`.
 
-The path that was named must be usable: otherwise InputError. What lies inside a folder, archive or bundle may
-be bad: it is given as `Unreadable`, and the stream goes on.
+The path that was named must be usable, otherwise InputError. What lies inside a folder, archive or bundle
+may be bad: it is given as `Unreadable`, and the stream goes on.
 """
 
-import gzip
-import io
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Collection, Iterator
+import os
+import stat
+from collections.abc import Callable, Collection, Iterator
+from itertools import chain
 from pathlib import Path
-from typing import IO, Any, cast
 
 from biolm.errors import InputError
 from biolm.records import Article, Unreadable
+from biolm.sources.archives import Member, tar_members, unpacked_chunks, zip_members
 from biolm.sources.jats import parse_article
 from biolm.sources.pubmed import RECORDS, parse_record
-from biolm.sources.xml import NotXml, local_name, parse_xml, reason, root_name, stream_elements
-
-PAPERS = (".xml", ".nxml", ".xml.gz", ".nxml.gz")
-TARS = (".tar", ".tar.gz", ".tgz")
-ZIPS = (".zip", ".whl")
-BUNDLES = frozenset({"articles", "pmc-articleset"})
-HEAD_BYTES = 1 << 16
-MEMBER_BYTES = 1 << 28
-"""A JATS article, or member of an archive, above this is not read: the largest real ones are a tenth of it."""
-_BROKEN = (
-    EOFError,
-    OSError,
-    zlib.error,
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    NotImplementedError,
-    RuntimeError,
+from biolm.sources.split import Records
+from biolm.sources.xml import (
+    MAX_RECORD_BYTES,
+    PAPERS,
+    Element,
+    Unusable,
+    local_name,
+    one_line,
+    parse_xml,
+    root_of,
+    words_of,
 )
 
+PAPER_ENDINGS = (".xml", ".nxml", ".xml.gz", ".nxml.gz")
+TAR_ENDINGS = (".tar", ".tar.gz", ".tgz")
+ZIP_ENDINGS = (".zip", ".whl")
+BUNDLES = frozenset({"articles", "pmc-articleset"})
+"""Roots that hold many JATS articles."""
 
-def read_source(path: Path, members: Collection[str] | None = None) -> Iterator[Article | Unreadable]:
-    """Every article of a file, folder or archive.
+Stream = Iterator[Article | Unreadable]
 
-    A file of JATS, of PubMed XML or of a bundle of articles, gzipped or not; a folder of such files and
-    archives, in sorted order; a tar archive, gzipped or not, in its own order; a zip archive, of which
-    `members` may name the only ones to read. PubMed XML, bundles and archives are streamed. `source` of each
-    record is the path's last part, with "/member" or "#PMID" behind it. Raises InputError where `path` itself
-    cannot be used.
+
+def read_source(path: Path, members: Collection[str] | None = None) -> Stream:
+    """Every article of a file, folder or archive, one after another.
+
+    A file of JATS, of PubMed XML or of a bundle of articles, gzipped or not (its root and its first bytes
+    tell, not its name); a folder of such files and of tar archives, in sorted order; a tar archive, gzipped
+    or not, in its own order; a zip archive. `members` names the only ones to read of an archive. PubMed XML,
+    bundles and archives are streamed: memory is that of one record or member.
+
+    The `source` of a record is the path's last part, with "/member" behind it in a folder or archive and
+    "#PMID", or "#number" in a bundle, behind that. Raises InputError, possibly after the articles before the
+    damage, where `path` itself cannot be used; whatever is bad inside it gives an Unreadable.
     """
-    if not path.exists():
-        raise InputError(f"{path} does not exist; give a file or folder of papers")
-    if path.is_dir():
-        yield from _read_folder(path)
-        return
     try:
-        yield from _read_named(path, path.name, members)
-    except _Unusable as error:
-        raise InputError(f"{path} cannot be used: {error}; {error.next_step}") from None
+        yield from _read_path(path, members)
+    except Unusable as error:
+        raise InputError(f"{path}: {error.reason}; {error.remedy}") from None
 
 
-class _Unusable(Exception):  # noqa: N818  becomes InputError or Unreadable, by where it happens
-    """A file as a whole cannot be read."""
+def _read_path(path: Path, members: Collection[str] | None) -> Stream:
+    mode = _mode(path)
+    if stat.S_ISDIR(mode):
+        name = _portable(Path(os.path.realpath(path)).name)
+    elif stat.S_ISREG(mode):
+        name = _portable(path.name)
+    else:
+        raise Unusable("neither a file nor a folder", PAPERS)
+    if members is not None and not path.name.lower().endswith((*TAR_ENDINGS, *ZIP_ENDINGS)):
+        raise Unusable("no archive, so it has no members to choose from", PAPERS)
+    if stat.S_ISDIR(mode):
+        yield from _read_folder(path, name)
+    else:
+        yield from _read_file(path, name, members)
 
-    next_step = "give JATS or PubMed XML, or an archive of it"
+
+def _mode(path: Path) -> int:
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError:
+        raise Unusable("does not exist", "give a file or folder of papers") from None
+    except (OSError, ValueError) as error:
+        raise _unopened(error) from None
 
 
-class _Truncated(_Unusable):
-    next_step = "fetch it again"
-
-
-def _read_folder(folder: Path) -> Iterator[Article | Unreadable]:
-    found = 0
+def _read_folder(folder: Path, name: str) -> Stream:
+    found = False
     for path in _papers_below(folder):
-        found += 1
-        name = f"{folder.resolve().name}/{path.relative_to(folder).as_posix()}"
+        found = True
+        source = f"{name}/{_portable(path.relative_to(folder).as_posix())}"
         try:
-            yield from _read_named(path, name, None)
-        except _Unusable as error:
-            yield Unreadable(source=name, reason=str(error))
+            yield from _read_file(path, source, None)
+        except Unusable as error:
+            yield Unreadable(source=source, reason=error.reason)
     if not found:
-        raise InputError(
-            f"{folder} holds no file ending in {', '.join((*PAPERS, *TARS))}; give another folder"
-        )
+        raise Unusable(f"holds no file ending in {', '.join((*PAPER_ENDINGS, *TAR_ENDINGS))}", PAPERS)
 
 
 def _papers_below(folder: Path) -> Iterator[Path]:
-    """Papers and archives in sorted order; links to outside the folder are not followed."""
-    inside = folder.resolve()
-    for path in sorted(folder.iterdir()):
-        if path.is_symlink() and not path.resolve().is_relative_to(inside):
-            continue
-        if path.is_dir() and not path.is_symlink():
-            yield from _papers_below(path)
-        elif path.is_file() and path.name.lower().endswith((*PAPERS, *TARS)):
-            yield path
+    """Papers and tar archives in sorted order; links are followed to files inside the folder only."""
+    inside = os.path.realpath(folder)
+    for where, folders, files in os.walk(folder, onerror=_raise_unopened):
+        folders.sort()
+        for file in sorted(files):
+            path = Path(where, file)
+            if not file.lower().endswith((*PAPER_ENDINGS, *TAR_ENDINGS)) or not path.is_file():
+                continue
+            if not path.is_symlink() or Path(os.path.realpath(path)).is_relative_to(inside):
+                yield path
 
 
-def _read_named(path: Path, name: str, members: Collection[str] | None) -> Iterator[Article | Unreadable]:
+def _raise_unopened(error: OSError) -> None:
+    raise _unopened(error)
+
+
+def _unopened(error: Exception) -> Unusable:
+    why = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
+    return Unusable(f"cannot be read: {why}", "check its path and permissions")
+
+
+def _read_file(path: Path, name: str, members: Collection[str] | None) -> Stream:
     lower = path.name.lower()
     try:
-        if lower.endswith(TARS):
-            yield from _read_tar(path, name)
-        elif lower.endswith(ZIPS):
-            yield from _read_zip(path, name, members)
+        file = path.open("rb")
+    except OSError as error:
+        raise _unopened(error) from None
+    with file:
+        if lower.endswith(TAR_ENDINGS):
+            yield from _read_members(tar_members(file, _chooser(members)), name, members)
+        elif lower.endswith(ZIP_ENDINGS):
+            yield from _read_members(zip_members(file, _chooser(members)), name, members)
         else:
-            with path.open("rb") as file:
-                yield from _read_file(_unpacked(file), name)
-    except PermissionError:
-        raise _Unusable("it may not be read by you") from None
-    except EOFError:
-        raise _Truncated("it is truncated") from None
-    except _BROKEN as error:
-        raise _Truncated(f"it is damaged ({reason(error)})") from None
+            yield from _read_xml(unpacked_chunks(file), name)
 
 
-def _unpacked(file: IO[bytes]) -> IO[bytes]:
-    """The file's contents, whether gzipped or not: its first bytes say, not its name."""
-    magic = file.read(2)
-    file.seek(0)
-    return _gunzipped(file) if magic == b"\x1f\x8b" else file
-
-
-def _gunzipped(file: IO[bytes]) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(file))
-
-
-def _read_file(file: IO[bytes], name: str) -> Iterator[Article | Unreadable]:
-    """The articles of one XML document. Raises _Unusable where it is none, or breaks off."""
-    head = file.read(HEAD_BYTES)
-    if not head.strip():
-        raise _Unusable("it is empty")
-    try:
-        root = root_name(head)
-    except NotXml as error:
-        raise _Unusable(f"it is no XML ({error})") from None
-    whole: Any = _Rejoined(head, file)
-    if root == "article":
-        data = whole.read(MEMBER_BYTES + 1)
-        if len(data) > MEMBER_BYTES:
-            raise _Unusable(f"it is larger than {MEMBER_BYTES >> 20} MiB")
+def _read_members(found: Iterator[Member], name: str, members: Collection[str] | None) -> Stream:
+    missing = set(members or ())
+    count = 0
+    for count, member in enumerate(found, 1):  # noqa: B007  counted for what follows the loop
+        missing.discard(member.name)
+        source = f"{name}/{_portable(member.name).removeprefix('./')}"
         try:
-            article = parse_article(parse_xml(data), name)
-        except NotXml as error:
-            raise _Unusable(f"it is broken XML ({error})") from None
-        yield article
-    elif root == "PubmedArticleSet":
-        yield from _stream(whole, name, RECORDS)
-    elif root in BUNDLES:
-        yield from _stream(whole, name, ("article",))
-    elif root in RECORDS:
-        raise _Unusable("it is a single PubMed record outside its PubmedArticleSet")
+            yield from _read_xml(member.chunks(), source)
+        except Unusable as error:
+            yield Unreadable(source=source, reason=error.reason)
+    if not count:
+        raise Unusable(
+            f"holds no file ending in {', '.join(PAPER_ENDINGS)}"
+            if members is None
+            else "holds none of the members",
+            PAPERS,
+        )
+    for member_name in sorted(missing):
+        yield Unreadable(source=f"{name}/{_portable(member_name)}", reason="not in the archive")
+
+
+def _chooser(members: Collection[str] | None) -> Callable[[str], bool]:
+    if members is None:
+        return lambda name: name.lower().endswith(PAPER_ENDINGS)
+    return lambda name: name in members
+
+
+def _read_xml(chunks: Iterator[bytes], name: str) -> Stream:
+    """The articles of one XML document. Raises Unusable where it is none, or breaks off."""
+    head: list[bytes] = []
+    root = root_of(_kept(chunks, head))
+    whole = chain(head, chunks)
+    kind = local_name(root)
+    if kind == "article":
+        yield _article(parse_xml(_joined(whole)), name)
+    elif kind == "PubmedArticleSet":
+        yield from _read_records(Records(root, whole, RECORDS), name)
+    elif kind in BUNDLES:
+        yield from _read_records(Records(root, whole, ("article",)), name)
     else:
-        raise _Unusable(f"its root is <{root}>, which is neither JATS nor PubMed")
+        raise Unusable(f"its root is <{one_line(kind)}>, which is neither JATS nor PubMed", PAPERS)
 
 
-def _stream(file: IO[bytes], name: str, elements: tuple[str, ...]) -> Iterator[Article]:
-    number = 0
+def _kept(chunks: Iterator[bytes], head: list[bytes]) -> Iterator[bytes]:
+    for chunk in chunks:
+        head.append(chunk)
+        yield chunk
+
+
+def _joined(chunks: Iterator[bytes]) -> bytes:
+    data = bytearray()
+    for chunk in chunks:
+        data += chunk
+        if len(data) > MAX_RECORD_BYTES:
+            raise Unusable(f"larger than {MAX_RECORD_BYTES >> 20} MiB")
+    return bytes(data)
+
+
+def _read_records(records: Records, name: str) -> Stream:
+    for number, record in enumerate(records, 1):
+        source = f"{name}#{number}"
+        try:
+            element = records.parse(record)
+            if local_name(element) in RECORDS:
+                pmid = words_of(next(element.iter("PMID"), None))
+                source = f"{name}#{one_line(pmid) or f'record-{number}'}"
+            yield _article(element, source)
+        except Unusable as error:
+            yield Unreadable(source=source, reason=error.reason)
+
+
+def _article(element: Element, source: str) -> Article:
+    parse = parse_record if local_name(element) in RECORDS else parse_article
     try:
-        for element in stream_elements(file, elements):
-            number += 1
-            if local_name(element) == "article":
-                yield parse_article(element, f"{name}#{number}")
-            else:
-                yield parse_record(element, name)
-    except NotXml as error:
-        raise _Truncated(f"it is broken XML after {number} records ({error})") from None
+        return parse(element, source)
+    except RecursionError:
+        raise Unusable("broken XML: its elements are nested too deeply") from None
 
 
-class _Rejoined(io.RawIOBase):
-    """A file whose head has been read already."""
-
-    def __init__(self, head: bytes, rest: IO[bytes]) -> None:
-        self._head = head
-        self._rest = rest
-
-    def read(self, size: int = -1, /) -> bytes:
-        """The next bytes, first of the head, then of the rest."""
-        if size < 0:
-            size = 1 << 62
-        part, self._head = self._head[:size], self._head[size:]
-        if len(part) < size:
-            part += self._rest.read(size - len(part) if size < 1 << 62 else -1)
-        return part
-
-
-def _read_tar(path: Path, name: str) -> Iterator[Article | Unreadable]:
-    found = 0
-    with path.open("rb") as file, tarfile.open(fileobj=_unpacked(file), mode="r|") as archive:
-        for member in archive:
-            if not member.isfile() or not member.name.lower().endswith(PAPERS):
-                continue
-            found += 1
-            stream = archive.extractfile(member)
-            if stream is not None:
-                yield from _read_member(stream.read(MEMBER_BYTES + 1), f"{name}/{_portable(member.name)}")
-    if not found:
-        raise _Unusable("it holds no XML file")
-
-
-def _read_zip(path: Path, name: str, members: Collection[str] | None) -> Iterator[Article | Unreadable]:
-    found = 0
-    with zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
-            wanted = (
-                info.filename in members if members is not None else info.filename.lower().endswith(PAPERS)
-            )
-            if info.is_dir() or not wanted:
-                continue
-            found += 1
-            member = f"{name}/{_portable(info.filename)}"
-            with archive.open(info) as file:
-                try:
-                    gzipped = info.filename.endswith(".gz")
-                    yield from _read_file(_gunzipped(file) if gzipped else file, member)
-                except (_Unusable, gzip.BadGzipFile) as error:
-                    yield Unreadable(source=member, reason=str(error))
-    if not found:
-        raise _Unusable("it holds no XML file")
-
-
-def _read_member(data: bytes, name: str) -> Iterator[Article | Unreadable]:
-    if len(data) > MEMBER_BYTES:
-        yield Unreadable(source=name, reason=f"it is larger than {MEMBER_BYTES >> 20} MiB")
-        return
-    try:
-        yield from _read_file(_unpacked(io.BytesIO(data)), name)
-    except (_Unusable, *_BROKEN) as error:
-        yield Unreadable(source=name, reason=reason(error))
-
-
-def _portable(member: str) -> str:
-    return member.lstrip("./")
+def _portable(name: str) -> str:
+    """A file's name as text that UTF-8 can hold."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -1,252 +1,230 @@
 """An element of JATS or PubMed XML as text that reads like the page.
 
-One rule for each element, in the tables below; elements in none of them are transparent: they add no space
-and lose none. Comments and processing instructions are skipped, the text after them is kept.
+One rule for each element, in the tables at the end; elements in none of them are transparent: they add no
+space and lose none. Comments and processing instructions are skipped, the text after them is kept.
 """
 
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from biolm.sources.characters import clean
+from biolm.sources.citations import CLOSE, GONE, OPEN, RAISED, is_citation_only, without_citations
 from biolm.sources.mathml import math_text
-from biolm.sources.xml import local_name
+from biolm.sources.scripts import subscript, superscript
+from biolm.sources.xml import Element, local_name
 
-BLOCKS = frozenset(
-    [
-        "p",
-        "title",
-        "sec",
-        "list",
-        "list-item",
-        "def-list",
-        "def-item",
-        "def",
-        "term",
-        "disp-quote",
-        "disp-formula",
-        "disp-formula-group",
-        "verse-group",
-        "verse-line",
-        "speech",
-        "boxed-text",
-        "statement",
-        "caption",
-        "break",
-        "label",
-        "subtitle",
-        "AbstractText",
-        "preformat",
-    ]
-)
-"""Bounded by a space on both sides."""
-LEFT_OUT = frozenset(
-    [
-        "alt-text",
-        "long-desc",
-        "object-id",
-        "permissions",
-        "attrib",
-        "copyright-statement",
-        "graphic",
-        "media",
-        "inline-graphic",
-        "supplementary-material",
-        "inline-supplementary-material",
-        "fig",
-        "fig-group",
-        "table-wrap",
-        "table-wrap-group",
-        "fn",
-        "fn-group",
-        "index-term",
-        "private-char",
-        "rp",
-        "rt",
-        "def-head",
-        "term-head",
-        "sub-article",
-        "response",
-    ]
-)
-"""Not part of the text around them (ruby keeps its base)."""
+Rule = Callable[[Element, list[str], "Rules"], None]
+"""Appends an element's text to the pieces before it; of those it may read the last."""
+Rules = Mapping[str, Rule]
+"""Rule of each element by its local name."""
+
 FORMULA_CHOICE = ("math", "textual-form", "tex-math")
-"""Which child of `alternatives` is read, the best first; others would say the same again."""
-CITATIONS = frozenset({"bibr", "ref"})
+"""Which child of `alternatives` is read, the best first; the others would say the same again."""
+CITED = frozenset({"bibr", "ref"})
 """xref types that point into the reference list."""
-
-# A citation is carried through the walk between these two, which XML text cannot hold as such: private use.
-_OPEN, _CLOSE = "\ue0f0", "\ue0f1"
-_CITED = rf"{_OPEN}[^{_CLOSE}]*{_CLOSE}"
-_SEPARATOR = r"\s*(?:[,;–—−-]|and|&)?\s*"
-_NUMBERS = rf"{_OPEN}\s*\d{{1,3}}[a-z]?(?:\s*[,–—−-]\s*\d{{1,3}})*\s*{_CLOSE}"
-_BRACKETED = re.compile(rf"\s*[\[(]\s*{_NUMBERS}(?:{_SEPARATOR}{_NUMBERS})*\s*[\])]")
-_ONLY_CITATIONS = re.compile(rf"(?:[\s,;–—−\[\]()-]|{_CITED})+")
-_NAMED_BEFORE = re.compile(r"\b(?:refs?|references?)\.?\s*$", re.IGNORECASE)
-
-_EXPONENT = re.compile(r"[+−–-]?\d[\d.,–−-]*")
-_CHARGE = re.compile(r"\d*[+−–-]")
-_ORDINAL = re.compile(r"st|nd|rd|th", re.IGNORECASE)
-_LONE_TEN = re.compile(r"(?:^|[^\d.,])10$")
+FOOTNOTES = frozenset({"fn", "author-notes", "corresp", "aff"})
+"""xref types whose text is a mark ("*", "†"), no word."""
+HEADLESS = frozenset({"abstract", "summary"})
+"""Headings of an abstract, or of its only section, that say nothing."""
+BOILERPLATE = re.compile(
+    r"(?:electronic )?supplementary (?:material|information)s?|supporting information", re.I
+)
+"""Headings of sections that are no part of an abstract."""
+DOWNLOAD = re.compile(r"\W*click here (?:for|to) [\w ]*(?:additional|data|file|view)[\w ]*\W*", re.I)
 _TEX_BODY = re.compile(r"\\begin\{document\}(.*?)\\end\{document\}", re.DOTALL)
 
 
-def text_of(element: Any) -> str:
-    """The element's text, cleaned (see `characters.clean`). Empty for None."""
+def text_of(element: Element | None, rule: Rule | None = None, rules: Rules | None = None) -> str:
+    """The text inside an element, cleaned (see `characters.clean`); empty for None.
+
+    `rule`: the element's own, `inside` where left out. `rules`: those of what is in it, `RULES` where left out.
+    """
     if element is None:
         return ""
     out: list[str] = []
-    _inside(element, out)
-    return finish("".join(out))
+    (rule or inside)(element, out, RULES if rules is None else rules)
+    return clean(without_citations("".join(out)))
 
 
-def finish(raw: str) -> str:
-    """Numeric citations in brackets removed with their bracket, other citations kept; then cleaned."""
-    if _OPEN in raw:
-        raw = _BRACKETED.sub("", raw).replace(_OPEN, "").replace(_CLOSE, "")
-    return clean(raw)
-
-
-def _inside(element: Any, out: list[str]) -> None:
+def inside(element: Element, out: list[str], rules: Rules, without: tuple[str, ...] = ()) -> None:
+    """The rule of transparent elements: their text, and their children's by the rules."""
     if element.text:
         out.append(element.text)
     for child in element:
-        _child(child, out)
+        name = local_name(child)
+        if name and name not in without:
+            rules.get(name, inside)(child, out, rules)
         if child.tail:
             out.append(child.tail)
 
 
-def _child(child: Any, out: list[str]) -> None:
-    name = local_name(child)
-    if not name or name in LEFT_OUT:
-        return
-    special = SPECIAL.get(name)
-    if special is not None:
-        special(child, out)
-    elif name in BLOCKS:
-        out.append(" ")
-        _inside(child, out)
-        out.append(" ")
-    else:
-        _inside(child, out)
+def untitled(element: Element, out: list[str], rules: Rules) -> None:
+    """What is inside, but for the title."""
+    inside(element, out, rules, without=("title",))
 
 
-def _superscript(element: Any, out: list[str]) -> None:
-    """A "^" where a value would change without it: 10^6, m^2, 10^n; not Ca2+, 19th, 90Sr, CD8hi. No citations."""
-    inner: list[str] = []
-    _inside(element, inner)
-    raw = "".join(inner)
-    before = "".join(out[-8:])
-    if _OPEN in raw and _ONLY_CITATIONS.fullmatch(raw):
-        if _NAMED_BEFORE.search(before):
-            out.append(raw.replace(_OPEN, "").replace(_CLOSE, ""))
-        return
-    text = raw.strip()
-    last = before[-1:]
-    of_ten = bool(_LONE_TEN.search(before)) and text.isalpha() and not _ORDINAL.fullmatch(text)
-    if (
-        text
-        and (of_ten or _EXPONENT.fullmatch(text))
-        and not _CHARGE.fullmatch(text)
-        and (last.isalnum() or last in ")]")
-    ):
-        out.append("^" + raw.lstrip())
-    else:
-        out.append(raw)
+def raw_text(element: Element, rules: Rules) -> str:
+    """The text inside an element, citations still marked in it."""
+    out: list[str] = []
+    inside(element, out, rules)
+    return "".join(out)
 
 
-def _subscript(element: Any, out: list[str]) -> None:
-    """CO2, IC50; a "_" only between two digits, which would fuse."""
-    inner: list[str] = []
-    _inside(element, inner)
-    raw = "".join(inner)
-    fused = "".join(out[-8:])[-1:].isdigit() and raw[:1].isdigit()
-    out.append(f"_{raw}" if fused else raw)
-
-
-def _small_capitals(element: Any, out: list[str]) -> None:
-    inner: list[str] = []
-    _inside(element, inner)
-    out.append("".join(inner).upper())
-
-
-def _cross_reference(element: Any, out: list[str]) -> None:
-    if element.get("ref-type") in CITATIONS:
-        inner: list[str] = []
-        _inside(element, inner)
-        out.append(f"{_OPEN}{''.join(inner)}{_CLOSE}")
-    else:
-        _inside(element, out)
-
-
-def _alternatives(element: Any, out: list[str]) -> None:
-    by_name = {local_name(child): child for child in reversed(element)}
-    for name in FORMULA_CHOICE:
-        if name in by_name:
-            _child(by_name[name], out)
-            return
-
-
-def _formula(element: Any, out: list[str]) -> None:
-    """MathML where there is any beside TeX, though no `alternatives` says that they are the same."""
-    names = [local_name(child) for child in element]
-    if "math" in names and "tex-math" in names:
-        _alternatives(element, out)
-    else:
-        _inside(element, out)
-
-
-def _display_formula(element: Any, out: list[str]) -> None:
+def _block(element: Element, out: list[str], rules: Rules) -> None:
+    """A space on both sides."""
     out.append(" ")
-    _formula(element, out)
+    inside(element, out, rules)
     out.append(" ")
 
 
-def _math(element: Any, out: list[str]) -> None:
+def _left_out(element: Element, out: list[str], rules: Rules) -> None:
+    """Nothing of it."""
+
+
+def _picture(element: Element, out: list[str], rules: Rules) -> None:
+    """Nothing, and no empty brackets around it."""
+    out.append(GONE)
+
+
+def paragraph(element: Element, out: list[str], rules: Rules) -> None:
+    """A block; but nothing where it only says where to download."""
+    raw = raw_text(element, rules)
+    if not DOWNLOAD.fullmatch(raw):
+        out += (" ", raw, " ")
+
+
+def section(element: Element, out: list[str], rules: Rules) -> None:
+    """ "Background: text"; without a heading that says nothing, and nothing where the section is boilerplate."""
+    title = next((child for child in element if local_name(child) == "title"), None)
+    heading = text_of(title, rules=rules)
+    plain = heading.rstrip(":. ").lower()
+    if BOILERPLATE.fullmatch(plain):
+        return
+    out.append(" ")
+    if heading and plain not in HEADLESS:
+        out += (with_colon(heading), " ")
+    untitled(element, out, rules)
+    out.append(" ")
+
+
+def with_colon(heading: str) -> str:
+    """A heading as it stands before its text: "Results" as "Results:", "Results." as it is."""
+    return heading if not heading or heading[-1] in ":.?!–—" else f"{heading}:"
+
+
+def _superscript(element: Element, out: list[str], rules: Rules) -> None:
+    raw = raw_text(element, rules)
+    if is_citation_only(raw):
+        out.append(f"{OPEN}{RAISED}{raw}{CLOSE}")
+    else:
+        out.append(superscript("".join(out[-4:]), raw))
+
+
+def _subscript(element: Element, out: list[str], rules: Rules) -> None:
+    out.append(subscript("".join(out[-4:]), raw_text(element, rules)))
+
+
+def _small_capitals(element: Element, out: list[str], rules: Rules) -> None:
+    out.append(raw_text(element, rules).upper())
+
+
+def _cross_reference(element: Element, out: list[str], rules: Rules) -> None:
+    kind = element.get("ref-type")
+    if kind in FOOTNOTES:
+        out.append(GONE)
+    elif kind in CITED:
+        raised = [child for child in element if local_name(child) == "sup"]
+        mark = RAISED if raised and not (element.text or "").strip() else ""
+        out.append(f"{OPEN}{mark}{raw_text(element, rules)}{CLOSE}")
+    else:
+        inside(element, out, rules)
+
+
+def _named_content(element: Element, out: list[str], rules: Rules) -> None:
+    if element.get("content-type") != "attribution":
+        inside(element, out, rules)
+
+
+def _formula(element: Element, out: list[str], rules: Rules) -> None:
+    """One of a formula's forms: of `alternatives`, and of MathML beside TeX without them."""
+    children = {local_name(child): child for child in reversed(element)}
+    forms = [children[name] for name in FORMULA_CHOICE if name in children]
+    if forms and (len(forms) > 1 or local_name(element) == "alternatives"):
+        rules[local_name(forms[0])](forms[0], out, rules)
+    else:
+        inside(element, out, rules)
+
+
+def _display_formula(element: Element, out: list[str], rules: Rules) -> None:
+    out.append(" ")
+    _formula(element, out, rules)
+    out.append(" ")
+
+
+def _math(element: Element, out: list[str], rules: Rules) -> None:
     out.append(math_text(element))
 
 
-def _tex(element: Any, out: list[str]) -> None:
+def _tex(element: Element, out: list[str], rules: Rules) -> None:
+    """The formula's own source, without the document that is set around it."""
     source = "".join(element.itertext())
     body = _TEX_BODY.search(source)
-    if body:
-        out.append(body[1].strip().strip("$").strip())
-    elif "\\documentclass" not in source:
-        out.append(source.strip().strip("$").strip())
+    out.append((body[1] if body else source.partition("\\documentclass")[0]).strip(" \t\r\n$"))
 
 
-def _list(element: Any, out: list[str]) -> None:
+def _list(element: Element, out: list[str], rules: Rules) -> None:
     """Items separated; labels that only the list's type implies are written out."""
     kind = element.get("list-type", "")
     number = 0
-    for item in element:
-        name = local_name(item)
-        out.append(" ")
+    out.append(" ")
+    for child in element:
+        name = local_name(child)
         if name == "list-item":
             number += 1
-            has_label = any(local_name(child) == "label" for child in item)
-            out.append("" if has_label else _implied_label(kind, number))
+            if not any(local_name(part) == "label" for part in child):
+                out.append(_implied_label(kind, number))
         if name:
-            _child(item, out)
+            rules.get(name, inside)(child, out, rules)
     out.append(" ")
 
 
 def _implied_label(kind: str, number: int) -> str:
     letter = chr(ord("a") + (number - 1) % 26)
-    labels = {"alpha-upper": letter.upper(), "alpha-lower": letter, "order": f"{number}."}
-    return labels[kind] + " " if kind in labels else ""
+    label = {"alpha-upper": letter.upper(), "alpha-lower": letter, "order": f"{number}."}.get(kind)
+    return f" {label} " if label else ""
 
 
-SPECIAL: dict[str, Callable[[Any, list[str]], None]] = {
+BLOCKS = [
+    "title", "list-item", "def-list", "def-item", "def", "term", "disp-quote", "disp-formula-group",
+    "verse-group", "verse-line", "speech", "boxed-text", "statement", "caption", "break", "label",
+    "subtitle", "AbstractText", "preformat",
+]  # fmt: skip
+LEFT_OUT = [
+    "alt-text", "long-desc", "object-id", "permissions", "attrib", "copyright-statement",
+    "supplementary-material", "fig", "fig-group", "table-wrap", "table-wrap-group", "fn", "fn-group",
+    "index-term", "rp", "rt", "def-head", "term-head", "sub-article", "response",
+]  # fmt: skip
+"""Not part of the text around them (ruby keeps its base)."""
+PICTURES = [
+    "graphic", "media", "inline-graphic", "inline-media", "private-char", "chem-struct",
+]  # fmt: skip
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(BLOCKS, _block),
+    **dict.fromkeys(LEFT_OUT, _left_out),
+    **dict.fromkeys(PICTURES, _picture),
+    "p": paragraph,
+    "sec": section,
     "sup": _superscript,
     "sub": _subscript,
     "sc": _small_capitals,
     "xref": _cross_reference,
-    "alternatives": _alternatives,
+    "named-content": _named_content,
+    "alternatives": _formula,
     "inline-formula": _formula,
     "disp-formula": _display_formula,
     "math": _math,
     "tex-math": _tex,
+    "textual-form": inside,
     "list": _list,
 }
-"""Elements with a rule of their own."""
+"""How each element reads; an element that is not here is transparent."""

@@ -1,121 +1,141 @@
-"""XML from strangers, parsed safely: no DTD is loaded, no entity is expanded, nothing is fetched.
+"""Bytes to element trees, safely: no DTD, no network, no entity expansion, bounded sizes.
 
-Named references such as `&nbsp;`, which only a DTD would define, are turned into numeric ones by our own
-table (that of HTML, a superset of what JATS papers use) before the parser sees them.
+Named entities (`&nbsp;`, `&alpha;`) are known to us, not to a DTD: they are written as numeric references
+before the parser sees them. What a document declares itself is never expanded, so nested or external
+entities do no harm; a document that needs them is unusable.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import lru_cache
 from html.entities import html5
-from typing import IO, Any
+from typing import Any
 
 from lxml import etree
 
-CHUNK_BYTES = 1 << 16
-_PREDEFINED = {b"lt", b"gt", b"amp", b"quot", b"apos"}
-_NAMED = {
-    name[:-1].encode(): "".join(f"&#{ord(character)};" for character in characters).encode()
-    for name, characters in html5.items()
-    if name.endswith(";") and name[:-1].encode() not in _PREDEFINED
+Element = Any
+"""An lxml element; lxml has no type of its own to name here."""
+
+MAX_RECORD_BYTES = 128 << 20
+"""Largest article or PubMed record that is parsed; the longest in PMC, with tables, are near 60 MB."""
+
+PAPERS = "give JATS or PubMed XML (.xml, .nxml, .gz), a tar or zip of it, or a folder"
+AGAIN = "fetch it again or leave it out"
+
+_ENTITY = re.compile(rb"&(?!(?:lt|gt|amp|quot|apos);)([A-Za-z][A-Za-z0-9]{1,31});")
+_ENTITY_OR_CDATA = re.compile(rb"<!\[CDATA\[.*?\]\]>|" + _ENTITY.pattern, re.DOTALL)
+_REFERENCES = {
+    name[:-1].encode(): "".join(f"&#{ord(character)};" for character in value).encode()
+    for name, value in html5.items()
+    if name.endswith(";")
 }
-_REFERENCE = re.compile(rb"&([A-Za-z][A-Za-z0-9]{1,31});")
-_UNFINISHED = re.compile(rb"&[A-Za-z0-9]{0,32}$")
+# What Europe PMC is known to send: control bytes that XML forbids, and an ampersand that begins nothing.
+_BROKEN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|&(?!#?\w{1,32};)")
+_STRING = etree.XPath("string()", smart_strings=False)  # unlike itertext(), without comments
+_PEEK_BYTES = 1024
+_LONGEST_PROLOG = 1 << 20
 
 
-class NotXml(Exception):  # noqa: N818  the reason goes to a person, not to a handler of errors
-    """The bytes are no well-formed XML; the text says where."""
+class Unusable(Exception):  # noqa: N818  the reason is for a person
+    """A document or record that gives no article: `reason` and the next step, each part of one line."""
+
+    def __init__(self, reason: str, remedy: str = AGAIN) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.remedy = remedy
 
 
-def numeric_references(data: bytes) -> bytes:
-    """Known named references as numeric ones; XML's own five and unknown names stay as they are."""
-    if b"&" not in data:
-        return data
-    return _REFERENCE.sub(lambda found: _NAMED.get(found[1], found[0]), data)
+def parse_xml(data: bytes, encoding: str | None = None) -> Element:
+    """The root element of one document.
 
-
-def parse_xml(data: bytes) -> Any:
-    """The root element of a document. Raises NotXml."""
-    parser = etree.XMLParser(
-        resolve_entities=False, load_dtd=False, no_network=True, huge_tree=False, remove_comments=False
-    )
-    try:
-        return etree.fromstring(numeric_references(data), parser)
-    except (etree.XMLSyntaxError, ValueError) as error:
-        raise NotXml(reason(error)) from None
-
-
-def root_name(head: bytes) -> str:
-    """The local name of the root element, from a document's first bytes. Raises NotXml where there is none."""
-    parser = etree.XMLPullParser(events=("start",), resolve_entities=False, load_dtd=False, no_network=True)
-    problem = "no XML element in it"
-    try:
-        parser.feed(numeric_references(head))
-    except (etree.XMLSyntaxError, ValueError) as error:
-        problem = reason(error)
-    for _, element in parser.read_events():
-        return local_name(element)
-    raise NotXml(problem)
-
-
-def stream_elements(file: IO[bytes], names: Iterable[str]) -> Iterator[Any]:
-    """Each element with one of the local `names`, as soon as it is whole.
-
-    An element is freed, with all before it, when the next one is asked for, so memory is that of one
-    record. Raises NotXml where the document breaks off or is ill-formed; what came before has been given.
+    `encoding` overrides what the document declares. Control bytes and bare ampersands are repaired where
+    the document is broken without that. Raises Unusable for whatever stays broken.
     """
-    parser = etree.XMLPullParser(
-        events=("end",),
-        tag=[f"{{*}}{name}" for name in names],
-        resolve_entities=False,
-        load_dtd=False,
-        no_network=True,
-        huge_tree=False,
-    )
-    problem: Exception | None = None
-    for chunk in _whole_references(file):
-        try:
-            parser.feed(chunk)
-        except (etree.XMLSyntaxError, ValueError) as error:
-            problem = error
-        yield from _freed(parser)
-        if problem:
-            raise NotXml(reason(problem))
+    data = _numeric_references(data)
     try:
-        parser.close()
-    except (etree.XMLSyntaxError, ValueError) as error:
-        raise NotXml(reason(error)) from None
+        root = _parse(data, encoding)
+    except etree.XMLSyntaxError as error:
+        repaired = _BROKEN.sub(lambda match: b"&amp;" if match[0] == b"&" else b"", data)
+        if repaired == data:
+            raise Unusable(f"broken XML: {one_line(error)}") from None
+        try:
+            root = _parse(repaired, encoding)
+        except etree.XMLSyntaxError as error:
+            raise Unusable(f"broken XML: {one_line(error)}") from None
+    entity = next(root.iter(etree.Entity), None)
+    if entity is not None:
+        raise Unusable(f"broken XML: the entity {one_line(entity.text)} is not known")
+    return root
 
 
-def local_name(element: Any) -> str:
-    """The element's name without namespace; empty for comments, processing instructions and entities."""
+def root_of(head: Iterator[bytes]) -> Element:
+    """The root element of a document, without its content, from its first bytes.
+
+    Takes from `head` what it needs and no more. Raises Unusable where no XML begins there.
+    """
+    parser = etree.XMLPullParser(events=("start",), **_SAFE)
+    seen = 0
+    for chunk in head:
+        data = _numeric_references(chunk if seen else chunk.lstrip())
+        for start in range(0, len(data), _PEEK_BYTES):
+            problem = None
+            try:
+                parser.feed(data[start : start + _PEEK_BYTES])
+            except etree.XMLSyntaxError as error:  # it may lie behind the root
+                problem = Unusable(f"not XML: {one_line(error)}", PAPERS)
+            for _, element in parser.read_events():
+                return element
+            if problem:
+                raise problem
+            seen += _PEEK_BYTES
+            if seen > _LONGEST_PROLOG:
+                raise Unusable("no XML element in its first MiB", PAPERS)
+    raise Unusable("not XML: it ends before any element" if seen else "not XML: it is empty", PAPERS)
+
+
+def local_name(element: Element) -> str:
+    """An element's name without namespace; empty for comments and processing instructions."""
     tag = element.tag
     if not isinstance(tag, str):
         return ""
     return tag[tag.rfind("}") + 1 :]
 
 
-def reason(error: Exception) -> str:
-    """One line of a parser's complaint."""
-    return " ".join(str(error).split()) or type(error).__name__
+def words_of(element: Element | None) -> str:
+    """All text inside an element, without any rules but one: white space is one space. Empty for None."""
+    return "" if element is None else " ".join(_STRING(element).split())
 
 
-def _freed(parser: Any) -> Iterator[Any]:
-    for _, element in parser.read_events():
-        yield element
-        element.clear()
-        parent = element.getparent()
-        if parent is not None:
-            while element.getprevious() is not None:
-                del parent[0]
+def one_line(message: object) -> str:
+    """An error's message as one short line, without the parser's own "(<string>, line 1)"."""
+    text = re.sub(r" \(<string>, line \d+\)$|[^\x20-\uffff]+", " ", str(message).strip())
+    return " ".join(text.split())[:200]
 
 
-def _whole_references(file: IO[bytes]) -> Iterator[bytes]:
-    """Chunks of a file with numeric references, none of them cut inside a reference."""
-    rest = b""
-    while chunk := file.read(CHUNK_BYTES):
-        chunk = rest + chunk
-        cut = _UNFINISHED.search(chunk)
-        rest = chunk[cut.start() :] if cut else b""
-        yield numeric_references(chunk[: len(chunk) - len(rest)])
-    if rest:
-        yield rest
+_SAFE = {
+    "resolve_entities": False,
+    "load_dtd": False,
+    "dtd_validation": False,
+    "attribute_defaults": False,
+    "no_network": True,
+    "huge_tree": False,
+}
+
+
+@lru_cache(maxsize=8)
+def _parser(encoding: str | None) -> Any:
+    try:
+        return etree.XMLParser(encoding=encoding, **_SAFE)
+    except LookupError:
+        raise Unusable(f"broken XML: the encoding {one_line(encoding)} is not known") from None
+
+
+def _parse(data: bytes, encoding: str | None) -> Element:
+    return etree.fromstring(data, _parser(encoding))
+
+
+def _numeric_references(data: bytes) -> bytes:
+    if b"&" not in data:
+        return data
+    pattern = _ENTITY_OR_CDATA if b"<![CDATA[" in data else _ENTITY
+    return pattern.sub(lambda match: _REFERENCES.get(match[1], match[0]), data)

@@ -1,0 +1,136 @@
+"""The bytes of packed papers: gzip, tar and zip, streamed; nothing is ever written to disk.
+
+Whatever is wrong with the packing comes out as Unusable. A tar archive is one stream, so damage anywhere ends
+it; a zip archive has a directory, so a damaged member is alone.
+"""
+
+import gzip
+import io
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from lzma import LZMAError
+from tarfile import (  # type: ignore[attr-defined]  # typeshed has only their root
+    EmptyHeaderError,
+    EOFHeaderError,
+    InvalidHeaderError,
+    TruncatedHeaderError,
+)
+from typing import Any, Self
+
+from biolm.sources.xml import MAX_RECORD_BYTES, Unusable, one_line
+
+CHUNK_BYTES = 1 << 18
+CUT_OFF = "cut off: its data end too early"
+_GZIP = b"\x1f\x8b"
+_MAX_HEADER_BYTES = 1 << 20
+"""Of a tar's long names and attributes, which tarfile reads into memory as they come."""
+_BROKEN = (
+    *(OSError, ValueError, OverflowError, RuntimeError, IndexError, KeyError),
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError),
+)
+"""What the standard library raises on damaged archives; NotImplementedError is a RuntimeError."""
+
+
+Stream = Any
+"""A BufferedReader, GzipFile or ZipExtFile: what has `peek` and `read1`, for which typing has no name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One file in an archive."""
+
+    name: str
+    chunks: Callable[[], Iterator[bytes]]
+    """Its contents, unpacked where gzipped. May raise Unusable, as this member's fault."""
+
+
+def unpacked_chunks(stream: Stream) -> Iterator[bytes]:
+    """What a stream holds, unpacked where gzipped: its first bytes tell. Raises Unusable where damaged."""
+    try:
+        plain = _unpacked(stream)
+        while chunk := plain.read1(CHUNK_BYTES):
+            yield chunk
+    except EOFError:
+        raise Unusable(CUT_OFF) from None
+    except _BROKEN as error:
+        raise Unusable(f"damaged: {one_line(error)}") from None
+
+
+def tar_members(file: io.BufferedReader, wanted: Callable[[str], bool]) -> Iterator[Member]:
+    """The wanted regular files of a tar archive, gzipped or not, in its order, each in memory in its turn.
+
+    Raises Unusable where the archive is damaged, or cut off anywhere: after its last member it is read to its
+    end mark, and a gzipped one to its checksum.
+    """
+    try:
+        plain = _unpacked(file)
+        with tarfile.open(fileobj=plain, mode="r|", tarinfo=_Header) as archive:
+            while (entry := archive.next()) is not None:
+                archive.members = []  # type: ignore[attr-defined]  # tarfile would keep every entry; bulk packages have many
+                packed = archive.extractfile(entry) if entry.isreg() and wanted(entry.name) else None
+                if packed is not None and entry.size > MAX_RECORD_BYTES:
+                    yield Member(entry.name, _too_large)
+                elif packed is not None:
+                    data = io.BufferedReader(io.BytesIO(packed.read()))
+                    yield Member(entry.name, partial(unpacked_chunks, data))
+        while plain.read1(CHUNK_BYTES):
+            pass
+    except EOFError:
+        raise Unusable(CUT_OFF) from None
+    except _BROKEN as error:
+        raise Unusable(f"damaged: {one_line(error)}") from None
+
+
+def zip_members(file: io.BufferedReader, wanted: Callable[[str], bool]) -> Iterator[Member]:
+    """The wanted files of a zip archive, in its order. Raises Unusable where its directory is damaged."""
+    try:
+        archive = zipfile.ZipFile(file)
+    except (*_BROKEN, EOFError) as error:
+        raise Unusable(f"no whole zip archive: {one_line(error)}") from None
+    with archive:
+        for entry in archive.infolist():
+            if not entry.is_dir() and wanted(entry.filename):
+                yield Member(entry.filename, partial(_zip_chunks, archive, entry))
+
+
+def _zip_chunks(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Iterator[bytes]:
+    try:
+        stream = archive.open(entry)
+    except (*_BROKEN, EOFError) as error:
+        raise Unusable(f"damaged: {one_line(error)}") from None
+    with stream:
+        yield from unpacked_chunks(stream)
+
+
+def _too_large() -> Iterator[bytes]:
+    raise Unusable(f"larger than {MAX_RECORD_BYTES >> 20} MiB")
+
+
+def _unpacked(stream: Stream) -> Stream:
+    return gzip.GzipFile(fileobj=stream) if stream.peek(2)[:2] == _GZIP else stream
+
+
+class _Header(tarfile.TarInfo):
+    """A tar header, read strictly: by itself tarfile takes damage after the first member for the end."""
+
+    @classmethod
+    def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(tar)
+        except EOFHeaderError:  # the end mark
+            raise
+        except (EmptyHeaderError, TruncatedHeaderError):
+            raise EOFError from None
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(str(error)) from None
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        header = super().frombuf(buf, encoding, errors)
+        if not header.isreg() and header.size > _MAX_HEADER_BYTES:
+            raise InvalidHeaderError("a header of more than a MiB")
+        return header
