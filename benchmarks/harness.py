@@ -1,5 +1,6 @@
 """What every benchmark shares: cells on disk, the machine's description, the table and the last line."""
 
+import hashlib
 import json
 import os
 import platform
@@ -13,13 +14,20 @@ from typing import Any
 HERE = Path(__file__).parent
 
 
-def cell(benchmark: str, name: str, work: Callable[[], dict[str, float]]) -> dict[str, float]:
-    """The result of `work`, from `benchmarks/cells/` where an earlier, interrupted run left it.
+def cell(
+    benchmark: str, name: str, settings: dict[str, Any], work: Callable[[], dict[str, float]]
+) -> dict[str, float]:
+    """The result of `work`, from `benchmarks/cells/` where an earlier, interrupted run of the same day left it.
 
-    One file for each cell of the grid, so a stopped benchmark goes on where it was. Delete the folder to
-    measure anew.
+    One file for each cell of the grid, so a stopped benchmark goes on where it was. Its name holds a hash of the
+    settings, the script and the code it measures, the packages' versions and the day.
     """
-    path = HERE / "cells" / benchmark / f"{name}.json"
+    code = [HERE / f"{benchmark}.py", *sorted((HERE.parent / "src").rglob("*.py"))]
+    sources = hashlib.sha256(b"".join(path.read_bytes() for path in code)).hexdigest()
+    versions = [version(package) for package in ("torch", "transformers")]
+    identity = json.dumps([settings, sources, versions, datetime.now(UTC).date().isoformat()], sort_keys=True)
+    key = hashlib.sha256(identity.encode()).hexdigest()[:12]
+    path = HERE / "cells" / benchmark / f"{name}-{key}.json"
     if path.is_file():
         found: dict[str, float] = json.loads(path.read_text())
         return found

@@ -298,13 +298,14 @@ def main() -> None:
         print(json.dumps(measure(arm, int(turn), options.rounds, options.papers, options.tokenizer)))
         return
     label = Path(options.papers).resolve().name if options.papers else "sample"
+    settings = {"rounds": options.rounds, "papers": options.papers, "tokenizer": options.tokenizer}
     results: dict[str, list[dict[str, float]]] = {arm: [] for arm in (*ARMS, "peak")}
     for turn in range(options.rounds):
         for arm in results:
             work = functools.partial(
                 in_its_own_process, arm, turn, options.rounds, options.papers, options.tokenizer
             )
-            results[arm].append(cell(NAME, f"{label}-{arm}-{turn}", work))
+            results[arm].append(cell(NAME, f"{label}-{arm}-{turn}", settings, work))
             print(f"round {turn + 1}: {arm} {results[arm][-1]}", flush=True)
 
     speed = {arm: [run["tokens"] / run["seconds"] for run in results[arm]] for arm in ARMS}

@@ -1,6 +1,9 @@
 """Tiny real things for every test: tokenizers trained here, random models of the real families."""
 
 import os
+import subprocess
+import time
+from collections.abc import Callable
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -205,13 +208,11 @@ def folder_bytes(folder: Path) -> dict[str, bytes]:
     }
 
 
-def kill_after(command: list[str], seconds: float, env: dict[str, str] | None = None) -> bool:
-    """Run a command and SIGKILL it after `seconds`; True where it was still running then."""
-    import subprocess
-
-    process = subprocess.Popen(
-        command, env={**os.environ, **(env or {})}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+def kill_after(command: list[str], seconds: float, begun: Callable[[], bool] = lambda: True) -> bool:
+    """Run a command and SIGKILL it `seconds` after its work has `begun`; True where it was still running then."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not begun():
+        time.sleep(0.005)
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:

@@ -73,14 +73,17 @@ def new_folder(out: Path, *, kind: str) -> Iterator[Path]:
 
     Raises ArtifactError when `out` holds anything already, or when another process is writing it.
     """
+    out = out.resolve()  # a link to an empty folder stays a link to what becomes of it
     check_free(out)
-    out = out.absolute()
+    if os.path.ismount(out):
+        raise ArtifactError(f"{out} is a mount point, which cannot be exchanged; choose a folder inside it")
     partial = out.with_name(f".{out.name}.partial")
     try:
         partial.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ArtifactError(f"cannot write {out}: {error.strerror}; choose another --out") from None
     with exclusive(partial, what=out):
+        check_free(out)  # another writer may have finished before we got the lock
         _clear(partial)  # what a killed process left
         try:
             yield partial
@@ -88,20 +91,24 @@ def new_folder(out: Path, *, kind: str) -> Iterator[Path]:
                 raise AssertionError(f"{kind} folder finished without a manifest")
             for path in [*partial.rglob("*"), partial]:
                 _fsync(path)
+            check_free(out)
             if out.is_dir():
-                _clear(out)  # leftovers at the most: check_free saw to that
+                _clear(out)  # leftovers at the most, says check_free
             partial.rename(out)
-            _fsync(out.parent)
-        finally:
-            if partial.exists():
-                shutil.rmtree(partial)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        _fsync(out.parent)
 
 
 @contextmanager
 def exclusive(folder: Path, *, what: Path | None = None) -> Iterator[None]:
     """Hold the lock of an existing folder against other biolm processes; it dies with its process."""
     busy = ArtifactError(f"another biolm process is writing {what or folder}; wait for it or stop it")
-    handle = os.open(folder, os.O_RDONLY)
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        raise busy from None  # its writer renamed it before we opened it
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

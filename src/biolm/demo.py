@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from biolm.artifacts import cache_folder, write_json
+from biolm.artifacts import cache_folder, kind_of, write_json
 from biolm.corpus.build import CorpusConfig, build_corpus
+from biolm.corpus.reader import KIND
 from biolm.corpus.split import Shares
 from biolm.errors import ArtifactError
 from biolm.hub import resolve_folder
@@ -26,6 +27,8 @@ STEPS = 120
 CORPUS = CorpusConfig(shares=Shares(train=97, validation=1, test=2), seed=5643)
 """Of the sample's 33 thousand papers only eight have figures; this seed, chosen for that alone, puts three of them into
 the test split, so that figure legends are measured too."""
+PARTS = frozenset({"corpus", "tokens", "run", "model", "loss.png", "results.json"})
+"""What a demo's folder holds."""
 SENTENCES = (
     "Mutations in the tumor suppressor <mask> cause cancer.",
     "The patients were randomly assigned to treatment or <mask>.",
@@ -65,8 +68,7 @@ def run_demo(out: Path, base: str | None, steps: int, progress: Progress) -> Dem
 
     Raises BiolmError, for instance when `out` holds another demo (other steps or base).
     """
-    if out.exists() and not out.is_dir():
-        raise ArtifactError(f"{out} is a file; choose another --out")
+    _check_out(out)
     base = base or str(sample_model(cache_folder(), progress))
     tokenizer = load_tokenizer(str(resolve_folder(base, weights=True)))
     build_corpus([Path(SAMPLE)], out / "corpus", CORPUS, progress)
@@ -77,7 +79,7 @@ def run_demo(out: Path, base: str | None, steps: int, progress: Progress) -> Dem
     measured = describe_run(run, base, store, "test", progress)
     assert measured is not None
     results = {
-        "unigram": measured["unigram"],
+        "unigram": _groups(measured["unigram"]),
         "base": _groups(measured["compare"]),
         "trained": _groups(measured),
     }
@@ -93,8 +95,21 @@ def run_demo(out: Path, base: str | None, steps: int, progress: Progress) -> Dem
     return DemoResult(out, results, fills)
 
 
+def _check_out(out: Path) -> None:
+    """Raise ArtifactError unless `out` is new or holds nothing but an earlier demo."""
+    if out.exists() and not out.is_dir():
+        raise ArtifactError(f"{out} is a file; choose another --out")
+    found = {path.name for path in out.iterdir() if not path.name.startswith(".")} if out.is_dir() else set()
+    if found - PARTS or (found and kind_of(out / "corpus") != KIND):
+        raise ArtifactError(f"{out} holds other files than a demo's; choose another --out")
+    if "model" in found and not (out / "model").is_symlink():
+        raise ArtifactError(f"{out / 'model'} is no link of a demo's; choose another --out")
+
+
 def _groups(measured: dict[str, Any]) -> dict[str, Any]:
-    return {part: measured[part] for part in ("overall", "sections")}
+    """`overall` and `sections`, with the counts of the whole beside them as in `evaluate --json`."""
+    counts = {part: measured["overall"][part] for part in ("masked_tokens", "documents")}
+    return {**counts, **{part: measured[part] for part in ("overall", "sections")}}
 
 
 def _words(model: FillMask, sentence: str) -> list[str]:

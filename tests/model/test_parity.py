@@ -1,5 +1,7 @@
 """packed = one by one = stock transformers: logits, loss, gradients. The test that protects everything."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +121,43 @@ def test_scores_are_those_of_a_plain_softmax(tiny_roberta: Path):
     np.testing.assert_allclose(scores.loss, -own.log().numpy(), atol=1e-5)
     assert np.array_equal(scores.rank, (probabilities > own[:, None]).sum(1).numpy())
     assert np.array_equal(scores.predicted, probabilities.argmax(1).numpy())
+
+
+def test_equal_logits_are_no_hit_for_the_later_token_and_broken_ones_no_hit_at_all(tiny_roberta: Path):
+    tokenizer, model = load_tokenizer(str(tiny_roberta)), load_model(tiny_roberta).eval()
+    (row,) = rows_of(tokenizer, sentences(3), token_limit(model.config), 100_000)
+    with torch.no_grad():
+        model.lm_head.decoder.weight.zero_()
+        model.lm_head.decoder.bias.zero_()
+    scores = score_row(model, row, row.labels)
+    assert np.array_equal(scores.rank, row.labels)
+    with torch.no_grad():
+        model.lm_head.decoder.bias.fill_(float("nan"))
+    with pytest.raises(ModelError, match="not finite"):
+        score_row(model, row, row.labels)
+
+
+def test_an_adapter_and_a_partial_head_are_refused(tiny_roberta: Path, tmp_path: Path):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(tiny_roberta / "model.safetensors")
+    del weights["lm_head.dense.weight"]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    (tmp_path / "config.json").write_text((tiny_roberta / "config.json").read_text())
+    with pytest.raises(ModelError, match=r"head .* is incomplete"):
+        load_model(tmp_path, unigram_counts=np.ones(10, np.int64))
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(ModelError, match="adapter"):
+        load_model(tmp_path)
+
+
+def test_a_config_that_names_a_kernel_to_fetch_is_refused(tiny_roberta: Path, tmp_path: Path):
+    folder = shutil.copytree(tiny_roberta, tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    config["attn_implementation"] = "kernels-community/flash-attn"
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="may fetch code"):
+        load_model(folder)
 
 
 def test_attention_refuses_to_run_without_lengths_or_with_a_padding_mask():

@@ -97,9 +97,13 @@ def test_killed_at_any_moment_and_run_again_it_is_the_same_store(tiny_roberta: P
     command = [sys.executable, "-m", "biolm", "tokenize", str(tmp_path / "corpus")]
     command += ["--tokenizer", str(tiny_roberta), "--out", str(out), "--quiet"]
     delays = random.Random(7)
+    partial = out.with_name(".tokens.partial")
+    killed_at_work = 0
     for _ in range(4):
-        kill_after(command, delays.uniform(0.2, 3.5))
+        kill_after(command, delays.uniform(0.0, 0.3), begun=partial.exists)
+        killed_at_work += partial.exists() and not out.exists()
         if out.exists():
             assert open_tokens(out).fingerprint == whole.fingerprint
+    assert killed_at_work
     assert not kill_after(command, 120)
     assert folder_bytes(out) == folder_bytes(whole.folder)

@@ -123,6 +123,26 @@ def test_the_newest_damaged_checkpoint_is_passed_over(
     assert found is not None
     assert found[0].name == "step-00000008"
     assert "step-00000012" in caplog.text
+    train(
+        load_model(tiny_roberta, hidden_dropout=0.1, attention_dropout=0.1),
+        roberta_tokens,
+        run,
+        PretrainConfig(**SETTINGS),
+        Silent(),
+    )
+    newest = find_checkpoint(run / "checkpoints")
+    assert newest is not None
+    whole = run_to_the_end(tiny_roberta, roberta_tokens, tmp_path / "whole")
+    resumed = load_file(newest[0] / "weights.safetensors")
+    assert all(torch.equal(tensor, whole[name]) for name, tensor in resumed.items())
+
+
+def test_a_loss_that_is_not_finite_stops_with_one_line(tiny_roberta: Path, roberta_tokens, tmp_path: Path):
+    model = load_model(tiny_roberta)
+    with torch.no_grad():
+        model.lm_head.dense.weight[0, 0] = float("nan")
+    with pytest.raises(ModelError, match="not finite"):
+        train(model, roberta_tokens, tmp_path / "run", PretrainConfig(**SETTINGS), Silent())
 
 
 @pytest.mark.slow
@@ -146,7 +166,15 @@ def test_killed_by_sigkill_at_random_moments_and_resumed_gives_the_same_weights(
     for name, value in settings.items():
         command += [f"--{name.replace('_', '-')}", str(value)]
     delays = random.Random(3)
-    killed = sum(kill_after(command, delays.uniform(3.0, 9.0)) for _ in range(3))
+    killed = 0
+    for _ in range(3):
+        before = find_checkpoint(out / "checkpoints")
+        step = before[1].step if before else 0
+
+        def further(step: int = step) -> bool:
+            return any(int(path.name[5:]) > step for path in (out / "checkpoints").glob("step-*"))
+
+        killed += kill_after(command, delays.uniform(0.0, 0.5), begun=further)
     assert killed
     assert not kill_after(command, 120)
     assert_same(whole, load_file(out / "model/model.safetensors"))
@@ -203,6 +231,9 @@ def test_a_store_of_another_tokenizer_is_refused(tiny_bert: Path, roberta_tokens
         ("seed", -1),
         ("warmup_fraction", 2.0),
         ("max_steps", 0),
+        ("weight_decay", float("nan")),
+        ("mask_token_share", float("nan")),
+        ("seed", 2**64),
     ],
 )
 def test_impossible_settings_are_refused(name: str, value: object):

@@ -25,8 +25,8 @@ class MaskingConfig:
         """Refuse what cannot be."""
         if not 0 < self.mask_rate < 1:
             raise ConfigError(f"mask_rate is {self.mask_rate}; give a share between 0 and 1")
-        if self.mask_token_share < 0 or self.random_token_share < 0:
-            raise ConfigError("mask_token_share and random_token_share cannot be negative")
+        if not (self.mask_token_share >= 0 and self.random_token_share >= 0):
+            raise ConfigError("mask_token_share and random_token_share must be 0 or more")
         if self.mask_token_share + self.random_token_share > 1 + 1e-9:
             raise ConfigError("mask_token_share and random_token_share add up to more than 1")
 

@@ -1,7 +1,6 @@
 """The command line: joins the stages. Each command lives in a module of its own and is imported when used."""
 
 import importlib
-import os
 import sys
 from typing import Any
 
@@ -77,9 +76,10 @@ def main(arguments: list[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("biolm: interrupted", err=True)
         sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `biolm ... | head` is no error
-        sys.exit(0)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}; check the path and the disk")
     sys.exit(result if isinstance(result, int) else 0)
 
 

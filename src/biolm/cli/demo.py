@@ -19,25 +19,23 @@ def demo(out: Path, steps: int | None, base: str | None, quiet: bool) -> None:
 
     Run again, it goes on where it was interrupted, and reuses what is finished.
     """
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    from biolm.cli.tables import results_table
+    from biolm.cli.tables import results_table, wide_console
     from biolm.demo import STEPS, run_demo
 
     result = run_demo(out, base, steps or STEPS, progress_for(quiet))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=140)
+    console = wide_console()
     console.print()
     results_table(result.results, title="Test split: papers that no model was trained on here")
     table = Table(title="Fill-mask, before and after", title_justify="left", pad_edge=False)
     for heading in ("sentence", "base", "trained"):
         table.add_column(heading)
     for sentence, before, after in result.fills:
-        table.add_row(sentence.replace("<mask>", "____"), "\n".join(before), "\n".join(after))
+        table.add_row(sentence.replace("<mask>", "____"), Text("\n".join(before)), Text("\n".join(after)))
         table.add_section()
-    console.print(table, markup=False)
+    console.print(table)
     trained = result.results["trained"]["overall"]["recall_at_1"]
     times = trained["value"] / result.results["unigram"]["overall"]["recall_at_1"]["value"]
     click.echo(

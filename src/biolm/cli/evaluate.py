@@ -35,6 +35,7 @@ from biolm.cli.options import progress_for, quiet_option
     show_default=True,
     help="Tokens computed at once; changes memory, not results.",
 )
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @quiet_option
 def evaluate(
     model: str,
@@ -46,11 +47,12 @@ def evaluate(
     tokenizer: str | None,
     limit: int | None,
     max_row_tokens: int,
+    device: str,
     quiet: bool,
 ) -> None:
     """Measure MODEL (folder or Hub name) on CORPUS (a corpus, or its token store).
 
-    15 % of the tokens are hidden, the same for every model of a tokenizer; loss, perplexity and recall@1 and
+    15 % of the tokens are hidden, the same for both models; loss, perplexity and recall@1 and
     @5 stand with 95 % intervals over documents, beside a baseline that knows only token frequencies.
     """
     from biolm.cli.tokenize import tokens_of
@@ -59,16 +61,18 @@ def evaluate(
     from biolm.evaluation.predictions import check_predictions_path, predictions_file
     from biolm.evaluation.results import results_json
     from biolm.hub import resolve_folder
+    from biolm.model.device import choose_device
     from biolm.model.loading import load_model
     from biolm.tokens.tokenizer import check_belongs, load_tokenizer
 
     if save_predictions is not None:
         check_predictions_path(save_predictions)
+    where = choose_device(device)
     progress = progress_for(quiet or as_json)
     folder = resolve_folder(model, weights=True)
     own = load_tokenizer(tokenizer or str(folder))
     check_belongs(own, folder)
-    models: dict[str, Any] = {"model": load_model(folder)}
+    models: dict[str, Any] = {"model": load_model(folder).to(where)}
     if compare is not None:
         other = resolve_folder(compare, weights=True)
         theirs = load_tokenizer(tokenizer or str(other))
@@ -78,7 +82,7 @@ def evaluate(
                 f"{model} and {compare} cut text into different tokens, so their figures cannot be compared; "
                 "compare models of one tokenizer"
             )
-        models["compare"] = load_model(other)
+        models["compare"] = load_model(other).to(where)
     store = tokens_of(corpus, own, progress)
     with (
         predictions_file(save_predictions, store.split(split), own) if save_predictions else nullcontext()

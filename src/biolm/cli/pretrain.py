@@ -46,10 +46,12 @@ def pretrain(
 
     from biolm.cli.tokenize import tokens_of
     from biolm.hub import resolve_folder
+    from biolm.model.device import choose_device
     from biolm.publishing.results import describe_run
     from biolm.tokens.tokenizer import check_belongs, load_tokenizer
     from biolm.training import run as runs
 
+    choose_device(config.device)
     progress = progress_for(quiet)
     folder = resolve_folder(base, weights=True)
     own = load_tokenizer(tokenizer or str(folder))

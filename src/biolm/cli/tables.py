@@ -4,6 +4,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 METRICS = (
     ("loss", "loss", "{:.3f}"),
@@ -32,17 +33,19 @@ def results_table(results: dict[str, dict[str, Any]], *, title: str) -> None:
             cells = [_cell(values[key], form) for key, _, form in METRICS]
             table.add_row(
                 group.replace("_", " ") if place == 0 else "",
-                name,
+                Text(name),
                 *cells,
                 f"{values['masked_tokens']:,}" if place == 0 else "",
                 f"{values['documents']:,}" if place == 0 else "",
             )
         table.add_section()
-    # In a pipe there is no terminal to fit; a table cut at 80 columns would lose its figures.
+    wide_console().print(table)
+
+
+def wide_console() -> Console:
+    """A console as wide as the terminal; 160 columns in a pipe, where a cut table would lose its figures."""
     console = Console()
-    if not console.is_terminal:
-        console = Console(width=140)
-    console.print(table)
+    return console if console.is_terminal else Console(width=160)
 
 
 def _cell(value: dict[str, float | None], form: str) -> str:

@@ -1,5 +1,6 @@
 """`biolm tokenize`, and how other commands come by the tokens of a corpus."""
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,7 @@ def tokens_of(data: Path, tokenizer: "Tokenizer", progress: Progress) -> "TokenS
     """
     from biolm.artifacts import cache_folder, kind_of
     from biolm.corpus.reader import open_corpus
-    from biolm.errors import ModelError
+    from biolm.errors import ArtifactError, ModelError
     from biolm.tokens.build import build_tokens
     from biolm.tokens.store import KIND, open_tokens
 
@@ -57,4 +58,10 @@ def tokens_of(data: Path, tokenizer: "Tokenizer", progress: Progress) -> "TokenS
         return store
     corpus = open_corpus(data)
     name = f"{corpus.fingerprint[:16]}-{tokenizer.vocabulary.hash[:16]}"
-    return build_tokens(data, tokenizer, cache_folder() / "tokens" / name, progress)
+    cached = cache_folder() / "tokens" / name
+    if kind_of(cached) == KIND:
+        try:
+            return open_tokens(cached)
+        except ArtifactError:
+            shutil.rmtree(cached)  # damaged; what lies in the cache can be made again
+    return build_tokens(data, tokenizer, cached, progress)

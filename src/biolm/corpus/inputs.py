@@ -11,6 +11,7 @@ from biolm.errors import InputError
 from biolm.progress import Progress
 from biolm.records import Article, Unreadable
 from biolm.sources import read_source
+from biolm.sources.read import PAPER_ENDINGS, TAR_ENDINGS
 from biolm.sources.sample import PAPERS_MEMBERS, SAMPLE, sample_papers
 
 
@@ -28,13 +29,13 @@ class Input:
     def facts(self) -> dict[str, Any]:
         """Name, size and hash, as the manifest records them.
 
-        A file is hashed by its bytes; a folder by the relative names and sizes of its files, since a
-        folder of papers can be hundreds of gigabytes.
+        A file is hashed by its bytes; a folder by the relative names and bytes of the papers and archives in it.
         """
         if self.path.is_dir():
-            sizes = sorted(_sizes(self.path))
-            total = sum(size for _, size in sizes)
-            return {"name": self.name, "files": len(sizes), "bytes": total, "sha256": sha256_json(sizes)}
+            files = sorted(_papers(self.path))
+            total = sum(path.stat().st_size for _, path in files)
+            contents = [(name, sha256_file(path)) for name, path in files]
+            return {"name": self.name, "files": len(files), "bytes": total, "sha256": sha256_json(contents)}
         facts = {"name": self.name, "bytes": self.path.stat().st_size, "sha256": sha256_file(self.path)}
         return facts | ({"members": sorted(self.members)} if self.members is not None else {})
 
@@ -75,10 +76,10 @@ def portable_text(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _sizes(folder: Path) -> Iterator[tuple[str, int]]:
+def _papers(folder: Path) -> Iterator[tuple[str, Path]]:
     for where, folders, files in os.walk(folder):
         folders.sort()
         for file in files:
             path = Path(where, file)
-            if path.is_file():
-                yield portable_text(path.relative_to(folder).as_posix()), path.stat().st_size
+            if path.is_file() and file.lower().endswith((*PAPER_ENDINGS, *TAR_ENDINGS)):
+                yield portable_text(path.relative_to(folder).as_posix()), path

@@ -38,6 +38,8 @@ SCHEMA = pa.schema(
     ]
 )
 SUFFIXES = (".parquet", ".tsv")
+BATCH_ROWS = 1 << 16
+"""Rows that are written at once: a row group of Parquet."""
 
 
 class PredictionsFile:
@@ -47,6 +49,7 @@ class PredictionsFile:
         self._writer = writer
         self._data = data
         self._tokenizer = tokenizer
+        self._waiting: list[pa.Table] = []
 
     def write(
         self, row: PackedRow, passages: NDArray[np.int64], starts: NDArray[np.int64], scores: Scores
@@ -73,7 +76,15 @@ class PredictionsFile:
             scores.rank,
         ]
         arrays = [pa.array(column, kind.type) for column, kind in zip(columns, SCHEMA, strict=True)]
-        self._writer.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA))
+        self._waiting.append(pa.Table.from_arrays(arrays, schema=SCHEMA))
+        if sum(table.num_rows for table in self._waiting) >= BATCH_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if self._waiting:
+            self._writer.write_table(pa.concat_tables(self._waiting).combine_chunks())
+            self._waiting = []
 
 
 def check_predictions_path(path: Path) -> None:
@@ -95,4 +106,6 @@ def predictions_file(path: Path, data: TokenSplit, tokenizer: Tokenizer) -> Iter
             options = pa.csv.WriteOptions(delimiter="\t", quoting_header="none")
             writer = pa.csv.CSVWriter(partial, SCHEMA, write_options=options)
         with writer:
-            yield PredictionsFile(writer, data, tokenizer)
+            file = PredictionsFile(writer, data, tokenizer)
+            yield file
+            file.flush()

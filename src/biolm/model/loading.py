@@ -15,6 +15,8 @@ from biolm.model.attention import PACKED
 from biolm.model.masked_lm import HEADS
 
 logger = logging.getLogger(__name__)
+STOCK_ATTENTION = (None, "eager", "sdpa", "flex_attention", "flash_attention_2", PACKED)
+"""What a configuration may name; anything else could be a kernel to be fetched."""
 
 
 def load_model(
@@ -42,6 +44,14 @@ def load_model(
         raise ModelError(
             f"{folder} holds no *.safetensors weights; biolm never reads pickled ones: convert it"
         )
+    if (folder / "adapter_config.json").exists():
+        raise ModelError(f"{folder} holds an adapter, not a whole model; merge it into its base first")
+    for key in ("attn_implementation", "_attn_implementation"):
+        if config.get(key) not in STOCK_ATTENTION:
+            raise ModelError(
+                f"config.json in {folder} names the attention {config[key]!r}, for which transformers may fetch "
+                f"code; remove that line: biolm brings its own"
+            )
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -54,6 +64,7 @@ def load_model(
                 trust_remote_code=False,
                 local_files_only=True,
                 dtype=torch.float32,
+                attn_implementation=PACKED,
                 output_loading_info=True,
             )
     except Exception as error:  # whatever a stranger's files make the reader raise
@@ -67,6 +78,10 @@ def load_model(
         lacking = sorted(missing - of_head) or sorted(map(str, report["mismatched_keys"]))
         raise ModelError(f"the weights in {folder} are incomplete: {lacking[0]} and {len(lacking) - 1} more")
     if of_head:
+        if has_head(folder):
+            raise ModelError(
+                f"the language-model head in {folder} is incomplete: {sorted(of_head)[0]} is missing"
+            )
         if unigram_counts is None:
             raise ModelError(
                 f"{folder} has no language-model head, so it predicts nothing yet; train it with `biolm pretrain`"
@@ -74,7 +89,6 @@ def load_model(
         start_head(model, unigram_counts)
         logger.info("%s has no language-model head: a new one starts from the corpus's unigrams", folder)
     _set_dropout(model, hidden_dropout, attention_dropout)
-    model.set_attn_implementation(PACKED)
     return model
 
 
@@ -83,6 +97,7 @@ def has_head(folder: Path) -> bool:
     from safetensors import safe_open
 
     head = HEADS[read_config(folder)["model_type"]] + "."
+    head = "cls.predictions." if head == "cls." else head  # BERT's other head predicts the next sentence
     for file in folder.glob("*.safetensors"):
         with safe_open(file, framework="numpy") as weights:
             if any(key.startswith(head) for key in weights.keys()):  # noqa: SIM118  not a dict

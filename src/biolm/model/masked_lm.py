@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from biolm.errors import ModelError
 from biolm.model.attention import PACKED, PassageLengths
 
 HEADS = {"roberta": "lm_head", "bert": "cls"}
@@ -40,7 +41,7 @@ class Scores:
     loss: NDArray[np.float64]
     """Negative log-probability of the original token, in nats."""
     rank: NDArray[np.int64]
-    """Tokens with a higher logit than the original: 0 is a hit."""
+    """Tokens before the original by logit (by id where logits are equal): 0 is a hit."""
     predicted: NDArray[np.int64]
     """The likeliest token."""
 
@@ -81,7 +82,12 @@ def score_row(model: Any, row: Row, labels: NDArray[np.int64], chunk: int = 1024
         part = part.float()
         losses.append(F.cross_entropy(part, target, reduction="none"))
         own = part.gather(1, target[:, None])
-        ranks.append((part > own).sum(1))
+        if not torch.isfinite(own).all():
+            raise ModelError(
+                "the model gives logits that are not finite: its weights are damaged, or diverged"
+            )
+        before = torch.arange(part.shape[1], device=part.device) < target[:, None]
+        ranks.append(((part > own) | ((part == own) & before)).sum(1))
         predictions.append(part.argmax(1))
     return Scores(
         loss=torch.cat(losses).double().cpu().numpy() if losses else np.empty(0),

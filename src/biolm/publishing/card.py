@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import biolm
 from biolm.artifacts import write_text
+from biolm.corpus.card import hub_languages
 from biolm.model.folder import read_model_manifest
 
 METRICS = {"loss": "loss", "perplexity": "perplexity", "recall_at_1": "recall@1", "recall_at_5": "recall@5"}
@@ -17,7 +18,7 @@ def write_model_card(model: Path, results: dict[str, Any] | None) -> None:
     """Write `README.md` into a model folder of ours. `results`: an evaluation (docs/formats.md), or None."""
     manifest = read_model_manifest(model)
     data = ModelCardData(
-        language="en",
+        language=hub_languages(manifest["data"]["languages"]),
         library_name="transformers",
         pipeline_tag="fill-mask",
         base_model=_hub_name(manifest["base"]["name"]),
@@ -45,6 +46,7 @@ def write_model_card(model: Path, results: dict[str, Any] | None) -> None:
         trained=manifest["trained"],
         data=manifest["data"],
         dropped=", ".join(f"{why} {n:,}" for why, n in manifest["data"]["counts"]["dropped"].items() if n),
+        licences=", ".join(f"{name} {n:,}" for name, n in manifest["data"]["licences"].items()),
         mask="[MASK]" if _is_bert(model) else "<mask>",
     )
     card = ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}", ignore_metadata_errors=False)

@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from biolm.artifacts import sha256_json, write_json
+from biolm.artifacts import CARD, sha256_json, write_json
 from biolm.evaluation.masked import evaluate
 from biolm.evaluation.results import results_json
 from biolm.hub import resolve_folder
+from biolm.model.device import choose_device
 from biolm.model.folder import read_model_manifest
 from biolm.model.loading import load_model
 from biolm.progress import Progress
@@ -26,6 +27,8 @@ def describe_run(
     """
     model = run / "model"
     results = None
+    if split is None and (model / CARD).is_file():
+        return None  # a card written with results stays
     if split is not None and split in store.splits:
         identity = sha256_json(
             {"model": read_model_manifest(model)["files"], "tokens": store.fingerprint, "split": split}
@@ -33,12 +36,9 @@ def describe_run(
         path = run / "evaluation.json"
         results = _measured_before(path, identity)
         if results is None:
-            models = {
-                "model": load_model(model),
-                "compare": load_model(
-                    resolve_folder(base, weights=True), unigram_counts=store.unigram_counts()
-                ),
-            }
+            device = choose_device(read_model_manifest(model)["config"]["device"])
+            start = load_model(resolve_folder(base, weights=True), unigram_counts=store.unigram_counts())
+            models = {"model": load_model(model).to(device), "compare": start.to(device)}
             measured = evaluate(models, store, split, progress)
             names = {"model": "trained", "compare": "base"}
             results = {"identity": identity, **results_json(measured, split=split, names=names)}

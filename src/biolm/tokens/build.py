@@ -26,7 +26,10 @@ def build_tokens(corpus_folder: Path, tokenizer: Tokenizer, out: Path, progress:
     """
     corpus = open_corpus(corpus_folder)
     if kind_of(out) == KIND:
-        store = open_tokens(out)
+        try:
+            store = open_tokens(out)
+        except ArtifactError as error:
+            raise ArtifactError(f"{error}, after removing {out}") from None
         if _same_work(store, corpus, tokenizer):
             return store
         raise ArtifactError(
@@ -85,7 +88,10 @@ def _write(corpus: Corpus, tokenizer: Tokenizer, folder: Path, progress: Progres
         version=VERSION,
         corpus={
             "fingerprint": corpus.fingerprint,
-            **{part: corpus.manifest[part] for part in ("sources", "settings", "counts", "splits")},
+            **{
+                part: corpus.manifest[part]
+                for part in ("sources", "settings", "counts", "splits", "licences", "languages")
+            },
         },
         dtype=dtype,
         vocabulary=asdict(vocabulary),

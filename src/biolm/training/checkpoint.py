@@ -71,6 +71,13 @@ def find_checkpoint(folder: Path) -> tuple[Path, Counters] | None:
     return None
 
 
+def drop_checkpoints(folder: Path, *, beyond: int) -> None:
+    """Remove checkpoints of steps above `beyond`: a resumed run writes them anew, and they would count as newest."""
+    for path in _newest_first(folder):
+        if int(path.name[5:]) > beyond:
+            shutil.rmtree(path)
+
+
 def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Put weights, optimizer and torch's random state back as they were."""
     weights = load_file(path / "weights.safetensors")

@@ -1,6 +1,7 @@
 """Every setting of a pretraining run. Saved whole with the run; the command line is made from it."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -67,6 +68,12 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be, at once."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigError(f"{field.name} is {value}; give a finite number")
+        if self.seed >= 1 << 63:
+            raise ConfigError(f"seed is {self.seed}; give one below 2^63")
         for name in (
             "epochs",
             "examples_per_step",

@@ -4,7 +4,6 @@ import logging
 import math
 import time
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,18 @@ from biolm.batches.examples import cut_examples
 from biolm.batches.masking import Masker
 from biolm.batches.packing import PackedRow
 from biolm.batches.steps import TrainingSteps, evaluation_rows
-from biolm.errors import ConfigError
+from biolm.errors import ModelError
+from biolm.model.device import autocast, choose_device
 from biolm.model.masked_lm import loss_sum, packed_logits, score_row, token_limit
 from biolm.progress import Progress
 from biolm.tokens.store import TokenStore
-from biolm.training.checkpoint import Counters, find_checkpoint, load_checkpoint, save_checkpoint
+from biolm.training.checkpoint import (
+    Counters,
+    drop_checkpoints,
+    find_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 from biolm.training.config import PretrainConfig
 from biolm.training.memory import keep_large_blocks
 from biolm.training.metrics import MetricsLog
@@ -72,6 +78,7 @@ def train(model: Any, store: TokenStore, run: Path, config: PretrainConfig, prog
     torch.manual_seed(config.seed)
     counters, checkpoints = Counters(), run / "checkpoints"
     found = find_checkpoint(checkpoints)
+    drop_checkpoints(checkpoints, beyond=found[1].step if found else -1)
     if found:
         path, counters = found
         load_checkpoint(path, model, optimizer)
@@ -86,6 +93,11 @@ def train(model: Any, store: TokenStore, run: Path, config: PretrainConfig, prog
             rows = steps.rows(counters.step)
             rate = learning_rate(counters.step, total, config)
             loss, norm = optimizer_step(model, optimizer, rows, rate=rate, config=config)
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                raise ModelError(
+                    f"the loss or its gradient is not finite at step {counters.step + 1}; lower --lr-peak "
+                    f"(the checkpoints in {checkpoints} are from before)"
+                )
             counters = _advance(counters, rows)
             speed = (counters.tokens - tokens_before) / (time.monotonic() - started)
             metrics.write(
@@ -117,7 +129,7 @@ def optimizer_step(
     loss = torch.zeros((), device=model.device)
     optimizer.zero_grad(set_to_none=True)
     for row in rows:
-        with autocast(model.device, config):
+        with autocast(model.device, config.precision):
             part = loss_sum(packed_logits(model, row), row.labels) / masked
         part.backward()
         loss += part.detach()
@@ -139,7 +151,7 @@ def validate(model: Any, store: TokenStore, config: PretrainConfig) -> dict[str,
     loss, hits, masked = 0.0, 0, 0
     training = model.training
     model.eval()
-    with autocast(model.device, config):
+    with autocast(model.device, config.precision):
         for row in evaluation_rows(
             examples, max_row_tokens=config.max_row_tokens, limit=config.validation_examples
         ):
@@ -149,22 +161,6 @@ def validate(model: Any, store: TokenStore, config: PretrainConfig) -> dict[str,
             masked += len(scores.rank)
     model.train(training)
     return {"validation/loss": loss / max(1, masked), "validation/recall_at_1": hits / max(1, masked)}
-
-
-def choose_device(wanted: str) -> torch.device:
-    """The device of "auto", "cpu" or "cuda"."""
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device is cuda, and torch sees no CUDA device here; give --device cpu")
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def autocast(device: torch.device, config: PretrainConfig) -> AbstractContextManager[Any]:
-    """bf16 where it is asked for or, under "auto", where a GPU has it."""
-    if config.precision == "fp32":
-        return nullcontext()
-    if config.precision == "bf16" or (device.type == "cuda" and torch.cuda.is_bf16_supported()):
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    return nullcontext()
 
 
 def _advance(counters: Counters, rows: list[PackedRow]) -> Counters:

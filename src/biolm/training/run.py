@@ -15,13 +15,14 @@ from biolm.artifacts import (
 )
 from biolm.errors import ArtifactError, ConfigError, ModelError
 from biolm.hub import resolve_folder
+from biolm.model.device import choose_device
 from biolm.model.folder import save_model
 from biolm.model.loading import has_head, load_model
 from biolm.progress import Progress
 from biolm.tokens.store import TokenStore
 from biolm.tokens.tokenizer import Tokenizer, check_belongs
 from biolm.training.config import PretrainConfig, changed
-from biolm.training.loop import choose_device, train
+from biolm.training.loop import train
 
 logger = logging.getLogger(__name__)
 RUN_KIND = "run"
@@ -110,7 +111,7 @@ def _started_with(store: TokenStore, base: str, folder: Path, config: PretrainCo
         "kind": RUN_KIND,
         "version": VERSION,
         "base": {
-            "name": Path(base).name if Path(base).is_dir() else base,
+            "name": folder.resolve().name if Path(base).expanduser().is_dir() else base,
             "weights": weights,
             "language_model_head": has_head(folder),
         },
