@@ -1,6 +1,5 @@
 """Stock models in, ready for packed rows; a language-model head for a base that has none."""
 
-import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from biolm.hub import read_config
 from biolm.model.attention import PACKED
 from biolm.model.masked_lm import HEADS
 
-logger = logging.getLogger(__name__)
 STOCK_ATTENTION = (None, "eager", "sdpa", "flex_attention", "flash_attention_2", PACKED)
 """What a configuration may name; anything else could be a kernel to be fetched."""
 
@@ -87,7 +85,6 @@ def load_model(
                 f"{folder} has no language-model head, so it predicts nothing yet; train it with `biolm pretrain`"
             )
         start_head(model, unigram_counts)
-        logger.info("%s has no language-model head: a new one starts from the corpus's unigrams", folder)
     _set_dropout(model, hidden_dropout, attention_dropout)
     return model
 

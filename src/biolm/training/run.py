@@ -68,6 +68,8 @@ def pretrain(
         hidden_dropout=config.hidden_dropout,
         attention_dropout=config.attention_dropout,
     )
+    if not started["base"]["language_model_head"]:
+        logger.info("%s has no language-model head: a new one starts from the corpus's unigrams", folder.name)
     run.mkdir(parents=True, exist_ok=True)
     with exclusive(run):
         write_json(run / "config.json", started)
