@@ -13,7 +13,8 @@ Passages are what the model card's data are: abstracts and figure legends of pap
 --papers (without it, from the sample's eight full papers: 25 passages). Those of a round are the same for all arms but
 length_grouped: the Trainer's own sampler groups all passages, and the rounds take short, middle and long batches of
 its order, so that this arm's ratio is that of all its tokens to all its seconds (of the sample's 25 passages it can
-group nothing: give --papers for this arm). The other ratios are medians of rounds. A token is useful when it belongs to a passage: padding is not.
+group nothing: give --papers for this arm). The other ratios are medians of
+rounds. A token is useful when it belongs to a passage: padding is not.
 
 Random weights, fp32 on CPU, all cores. Every measurement is a process of its own, warmed by one forward and backward
 pass on two passages, so that biolm's setting of the allocator does not reach the Trainer. Sizes: ROUNDS x 5 arms; on
