@@ -50,11 +50,6 @@ def write_pubmed(path: Path, numbers: range, words: int = 60) -> Path:
     return path
 
 
-def folder_bytes(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder by its relative name."""
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
 _texts = st.one_of(st.sampled_from(["", "  ", "short", "x" * 30, "y" * 31, "y" * 31]), st.text(max_size=60))
 _ids = st.one_of(st.none(), st.sampled_from(["1", "2", "3", "4"]))
 

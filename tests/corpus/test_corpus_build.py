@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from corpus_papers import article, folder_bytes, prose, write_pubmed
+from corpus_papers import article, prose, write_pubmed
 
 import biolm
 from biolm.artifacts import verify_files
@@ -19,6 +19,7 @@ from biolm.corpus.writer import SCHEMA
 from biolm.errors import ArtifactError, InputError
 from biolm.progress import Silent
 from biolm.records import Article, Figure, Unreadable
+from conftest import folder_bytes
 
 THIRDS = CorpusConfig(shares=Shares(train=1, validation=1, test=1))
 

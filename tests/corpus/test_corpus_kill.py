@@ -6,7 +6,9 @@ import sys
 import time
 from pathlib import Path
 
-from corpus_papers import folder_bytes, write_pubmed
+from corpus_papers import write_pubmed
+
+from conftest import folder_bytes
 
 KILLS = 8
 

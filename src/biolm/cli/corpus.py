@@ -66,7 +66,6 @@ def show(folder: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
         return
-    from rich.console import Console
+    from biolm.cli.tables import wide_console
 
-    terminal = Console()
-    print_facts(facts, terminal if terminal.is_terminal else Console(width=100))
+    print_facts(facts, wide_console(100))

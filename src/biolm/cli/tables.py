@@ -42,10 +42,10 @@ def results_table(results: dict[str, dict[str, Any]], *, title: str) -> None:
     wide_console().print(table)
 
 
-def wide_console() -> Console:
-    """A console as wide as the terminal; 160 columns in a pipe, where a cut table would lose its figures."""
+def wide_console(columns: int = 160) -> Console:
+    """A console as wide as the terminal; so many columns in a pipe, where a cut table would lose its figures."""
     console = Console()
-    return console if console.is_terminal else Console(width=160)
+    return console if console.is_terminal else Console(width=columns)
 
 
 def _cell(value: dict[str, float | None], form: str) -> str:

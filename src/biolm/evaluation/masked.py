@@ -5,7 +5,6 @@ nor of the set changes the figures beyond rounding.
 """
 
 import logging
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -146,12 +145,3 @@ class _Tally:
             name: int(np.count_nonzero(self._met & (1 << SECTIONS.index(name)))) for name in sections
         }
         return Measured(self._overall, sections, {"overall": int(np.count_nonzero(self._met)), **documents})
-
-
-def finite(value: Any) -> Any:
-    """The same JSON value with NaN and infinity as None: strict JSON has neither."""
-    if isinstance(value, dict):
-        return {key: finite(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,10 +1,12 @@
 """The JSON of an evaluation: no time in it, and no name but those given, so the same work gives the same object."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+from biolm.batches.masking import EVALUATION_MASKING
 from biolm.batches.steps import EVALUATION_SEED
-from biolm.evaluation.masked import BOOTSTRAP_SEED, Measured, finite
+from biolm.evaluation.masked import BOOTSTRAP_SEED, Measured
 from biolm.evaluation.tally import REPLICATES, differences
 
 
@@ -16,12 +18,18 @@ def results_json(
 
     `names`: what the models are called. docs/formats.md lists the keys.
     """
-    model = measured["model"]
+    model, masking = measured["model"], EVALUATION_MASKING
     groups = model.as_json()
     results: dict[str, Any] = {
         "model": names["model"],
         "split": split,
-        "masking": {"rate": 0.15, "mask": 0.8, "random": 0.1, "unchanged": 0.1, "seed": EVALUATION_SEED},
+        "masking": {
+            "rate": masking.mask_rate,
+            "mask": masking.mask_token_share,
+            "random": masking.random_token_share,
+            "unchanged": round(1 - masking.mask_token_share - masking.random_token_share, 9),
+            "seed": EVALUATION_SEED,
+        },
         "bootstrap": {
             "kind": "poisson",
             "unit": "document",
@@ -42,5 +50,14 @@ def results_json(
                 name: differences(model.sections[name], other.sections[name]) for name in model.sections
             },
         }
-    finished: dict[str, Any] = finite(results)
+    finished: dict[str, Any] = _finite(results)
     return finished
+
+
+def _finite(value: Any) -> Any:
+    """The same JSON value with NaN and infinity as None: strict JSON has neither."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
