@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Section = Literal["abstract", "figure_legend"]
+Section = Literal["abstract", "figure_legend", "supplementary_legend"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +28,10 @@ class Figure:
     """The caption's title."""
     caption: str = ""
     """The caption's paragraphs, one space between them; without the title."""
+    supplementary: bool = False
+    """Whether it is the legend of supplementary material or media (a table, a film), not of a figure."""
+    rights: str | None = None
+    """What the figure itself says of its rights (`attrib`, `permissions`): the article's licence may not cover it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +57,21 @@ class Article:
     """SPDX id ("CC-BY-4.0"), "CC-BY" where no version is stated, or "unknown"."""
     language: str | None = None
     content_hash: str = ""
-    """SHA-256 of the record's XML, the identity of an article without ids."""
+    """SHA-256 of the record's XML, the identity of an article without ids; may be empty where it has any."""
+    form: Literal["jats", "pubmed"] = "jats"
+    """What it was written in: the whole paper, or PubMed's record of it."""
+    version: int = 0
+    """Of the PMID or PMCID; the highest replaces the others. 0 where none is stated."""
+    revised: int = 0
+    """Day of the last revision as 20261123; 0 where none is stated."""
+    manuscript: bool = False
+    """Whether it is the author's manuscript, beside which there may be the published article."""
+    retracted: bool = False
+    """Whether the record itself, or the list that came with it, says that the paper is retracted."""
+    retracts: tuple[str, ...] = ()
+    """Papers that this notice retracts, as "pmid:1", "pmcid:PMC1" or "doi:10.1/x"."""
+    types: tuple[str, ...] = ()
+    """Article type of JATS ("research-article"), publication types of PubMed ("journal-article"): lower case, hyphens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +81,14 @@ class Unreadable:
     source: str
     reason: str
     """One line for a person."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deletion:
+    """PMIDs that a PubMed file withdraws from every file before it (`DeleteCitation`)."""
+
+    source: str
+    pmids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
