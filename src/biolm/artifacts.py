@@ -158,7 +158,9 @@ def write_manifest(folder: Path, *, kind: str, version: int, **facts: Any) -> di
     return manifest
 
 
-def read_manifest(folder: Path, *, kind: str, version: int, rebuild: str) -> dict[str, Any]:
+def read_manifest(
+    folder: Path, *, kind: str, version: int | tuple[int, ...], rebuild: str
+) -> dict[str, Any]:
     """The manifest of an artifact whose files are all there with their sizes.
 
     `rebuild` is the command that makes such a folder, for the message. Checksums are not recomputed here:
@@ -177,9 +179,11 @@ def read_manifest(folder: Path, *, kind: str, version: int, rebuild: str) -> dic
     if not isinstance(manifest, dict) or manifest.get("kind") != kind:
         found = manifest.get("kind") if isinstance(manifest, dict) else type(manifest).__name__
         raise ArtifactError(f"{folder} is a {found}, not a {kind}; {remedy}")
-    if manifest.get("version") != version:
+    readable = version if isinstance(version, tuple) else (version,)
+    if manifest.get("version") not in readable:
         raise ArtifactError(
-            f"{folder} has {kind} format {manifest.get('version')}, this biolm reads {version}; {remedy}"
+            f"{folder} has {kind} format {manifest.get('version')}, this biolm reads "
+            f"{' and '.join(map(str, readable))}; {remedy}"
         )
     files: Mapping[str, Mapping[str, Any]] = manifest.get("files", {})
     for name, facts in files.items():

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from biolm.artifacts import cache_folder, kind_of, write_json
-from biolm.corpus.build import CorpusConfig, build_corpus
+from biolm.corpus.build import build_corpus
+from biolm.corpus.config import CorpusConfig
 from biolm.corpus.reader import KIND
 from biolm.corpus.split import Shares
 from biolm.errors import ArtifactError

@@ -37,7 +37,8 @@ def build(
     A SOURCE is a file, folder or archive of JATS or PubMed XML, or the word @sample for the embedded
     sample of real papers. The folder can be read by datasets.load_dataset, and holds a dataset card.
     """
-    from biolm.corpus.build import CorpusConfig, build_corpus
+    from biolm.corpus.build import build_corpus
+    from biolm.corpus.config import CorpusConfig
     from biolm.corpus.split import parse_shares
 
     config = CorpusConfig(min_chars=min_chars, max_chars=max_chars, shares=parse_shares(split), seed=seed)

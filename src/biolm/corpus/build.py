@@ -1,151 +1,179 @@
-"""Papers to a corpus folder: Parquet splits, dataset card, manifest and a report of what was unreadable."""
+"""Papers to a corpus folder: read in shards, resolved together, written by split; the same with more papers."""
 
-import json
 import shlex
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import biolm
-from biolm.artifacts import check_free, kind_of, new_folder, write_manifest, write_text
-from biolm.corpus.card import render_card
-from biolm.corpus.counts import Counts
-from biolm.corpus.documents import Documents
-from biolm.corpus.inputs import resolve_input
-from biolm.corpus.passages import Reason, Sieve
-from biolm.corpus.reader import KIND, VERSION, open_corpus
-from biolm.corpus.split import SPLITS, Shares, split_of
-from biolm.corpus.writer import SplitWriter
-from biolm.errors import ArtifactError, ConfigError, InputError
-from biolm.progress import Progress
-from biolm.records import Article, Passage, Unreadable
+import numpy as np
+from numpy.typing import NDArray
 
-REPORT = "report.json"
+import biolm
+from biolm.artifacts import check_free, kind_of, new_folder, sha256_json, write_manifest, write_text
+from biolm.corpus.card import render_card
+from biolm.corpus.config import CorpusConfig, config_of
+from biolm.corpus.engines import available_cores
+from biolm.corpus.inputs import Input, resolve_input
+from biolm.corpus.reader import KIND, VERSION, Corpus, open_corpus
+from biolm.corpus.reasons import Reason
+from biolm.corpus.resolve import Resolution, resolve
+from biolm.corpus.split import SPLITS
+from biolm.corpus.stage import Extracted, ExtractShard, extract_all
+from biolm.corpus.workspace import Workspace
+from biolm.corpus.write import REPORT, write_corpus, write_report
+from biolm.errors import ArtifactError, InputError
+from biolm.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CorpusConfig:
-    """How articles become a corpus."""
+class Running:
+    """How the work is done; it never changes what comes out."""
 
-    min_chars: int = 80
-    """Shorter passages are dropped: "Figure 1" and "No abstract available" teach nothing. At least 1."""
-    max_chars: int | None = None
-    """Longer passages are dropped; None keeps all: how much of one a model reads is decided later."""
-    shares: Shares = field(default_factory=Shares)
-    """How much of the papers each split gets."""
-    seed: int = 0
-    """Chooses which papers each split gets."""
-    passages_per_file: int = 200_000
-    """A Parquet file ends before the article that would exceed this many passages (about 110 MB)."""
-
-    def __post_init__(self) -> None:
-        if self.min_chars < 1:
-            raise ConfigError(f"the minimum is {self.min_chars} characters; give 1 or more")
-        if self.max_chars is not None and self.max_chars < self.min_chars:
-            raise ConfigError(
-                f"the maximum of {self.max_chars} characters is below the minimum of {self.min_chars}"
-            )
-        if self.passages_per_file < 1:
-            raise ConfigError(f"a file of {self.passages_per_file} passages is impossible; give 1 or more")
-
-    def settings(self) -> dict[str, Any]:
-        """The settings as the manifest records them."""
-        return {
-            "min_chars": self.min_chars,
-            "max_chars": self.max_chars,
-            "split": str(self.shares),
-            "seed": self.seed,
-            "passages_per_file": self.passages_per_file,
-        }
+    workers: int | None = None
+    """Processes that read papers; None for one a core."""
+    work: str | None = None
+    """Folder of extracts, or a URL that fsspec knows; None for `extracts` in the cache folder."""
 
 
 def build_corpus(
-    sources: Sequence[Path], out: Path, config: CorpusConfig, progress: Progress
+    sources: Sequence[Path],
+    out: Path,
+    config: CorpusConfig,
+    progress: Progress,
+    running: Running | None = None,
 ) -> dict[str, Any]:
     """Read papers, write the corpus folder `out`, and return its manifest.
 
     A source is a file or folder that `read_source` reads, or `@sample`. Where `out` holds the corpus of the
-    same sources, settings and biolm version already, its manifest is returned and nothing is done. The same
-    sources give the same bytes. Raises InputError where a source cannot be used or no passage is kept, and
-    ArtifactError where `out` holds anything else.
+    same sources, settings and biolm version already, its manifest is returned and nothing is written. The same
+    sources give the same bytes, in whatever order they are given and however many workers read them. A build
+    that was stopped takes up after the last finished shard. Raises InputError where a source cannot be used or
+    no passage is kept, and ArtifactError where `out` holds anything else.
     """
-    if not sources:
-        raise InputError("no source given; give files or folders of papers, or @sample")
+    inputs = _inputs(sources, out, progress)
     if kind_of(out) != KIND:
         check_free(out)
-    inputs = [resolve_input(source, progress) for source in sources]
-    for source in inputs:
+    return _build(inputs, [], None, out, config, progress, running or Running())
+
+
+def update_corpus(
+    old: Path, sources: Sequence[Path], out: Path, progress: Progress, running: Running | None = None
+) -> dict[str, Any]:
+    """The corpus `old` with more papers, as the new folder `out`; returns its manifest.
+
+    Sources of the same name as one of the old corpus replace it; the others are read from their extracts, so
+    their papers need not be there any more. Versions, duplicates and retractions are decided anew over all
+    papers; a paper that was in the old corpus stays in its split. Raises ArtifactError where extracts of the
+    old corpus are not in the workspace.
+    """
+    running = running or Running()
+    corpus = open_corpus(old)
+    if corpus.manifest["version"] != VERSION:
+        raise ArtifactError(f"{old} has an old format, which cannot be updated; build a corpus from all papers")
+    inputs = _inputs(sources, out, progress)
+    check_free(out)
+    names = {source.name for source in inputs}
+    earlier = [facts for facts in corpus.manifest["sources"] if facts["name"] not in names]
+    workspace = Workspace(running.work)
+    for facts in earlier:
+        missing = [key for key in facts["extracts"] if workspace.facts(key) is None]
+        if missing:
+            raise ArtifactError(
+                f"{len(missing)} of {len(facts['extracts'])} extracts of {facts['name']} are not in "
+                f"{workspace.address}; give that source again, or another --work"
+            )
+    return _build(inputs, earlier, corpus, out, config_of(corpus.manifest["settings"]), progress, running)
+
+
+def _inputs(sources: Sequence[Path], out: Path, progress: Progress) -> list[Input]:
+    if not sources:
+        raise InputError("no source given; give files or folders of papers, or @sample")
+    inputs = {source.path: source for source in (resolve_input(source, progress) for source in sources)}
+    for source in inputs.values():
         if source.path.is_dir() and out.absolute().resolve().is_relative_to(source.path.resolve()):
             raise InputError(f"{out} lies inside the source {source.path}; choose another --out")
+    return list(inputs.values())
+
+
+def _build(
+    inputs: list[Input],
+    earlier: list[dict[str, Any]],
+    old: Corpus | None,
+    out: Path,
+    config: CorpusConfig,
+    progress: Progress,
+    running: Running,
+) -> dict[str, Any]:
+    workspace = Workspace(running.work)
+    workspace.sweep()
+    shards = [shard for source in inputs for shard in source.shards]
+    work = ExtractShard(workspace=workspace.address, config=config.extraction())
+    workers = available_cores() if running.workers is None else running.workers
+    extracted = extract_all(shards, work, workers=workers, progress=progress)
+    facts = _source_facts(inputs, extracted)
+    sources = sorted([*facts, *earlier], key=lambda source: (source["name"], source["sha256"]))
     made_from = {
         "settings": config.settings(),
-        "sources": [source.facts() for source in inputs],
-        "command": _command([source.name for source in inputs], config),
+        "sources": sources,
+        "command": _command([source["name"] for source in sources], config),
     }
     if kind_of(out) == KIND:
         return _reuse(out, made_from, progress)
+    keys = [key for source in sources for key in source["extracts"]]
+    found = [workspace.facts(key) for key in keys]
+    said = [extract for extract in found if extract is not None]
+    if len(said) < len(keys):
+        raise ArtifactError(f"extracts in {workspace.address} were removed meanwhile; run the same command again")
     with new_folder(out, kind=KIND) as folder:
-        progress.start("build corpus", None, "articles")
-        articles = (article for source in inputs for article in source.articles())
-        counts = write_passages(articles, folder, config, progress)
-        if not counts.passages_kept:
-            raise InputError(_nothing_kept([str(source) for source in sources], counts))
-        facts = {**counts.facts(), **made_from}
-        write_text(folder / "README.md", render_card(facts))
-        manifest = write_manifest(folder, kind=KIND, version=VERSION, **facts)
-    progress.finish(
-        f"{counts.passages_kept:,} passages of {counts.articles_read:,} articles in {out}"
-        + (f", {counts.articles_failed:,} unreadable (see {out / REPORT})" if counts.articles_failed else "")
-    )
-    return manifest
+        failed, first = write_report(folder / REPORT, (pair for extract in said for pair in extract.unreadable))
+        deletions = [deletion for extract in said for deletion in extract.deletions]
+        progress.start("resolve", None, "passages")
+        resolution = resolve(workspace, keys, deletions, config)
+        progress.finish(f"{len(resolution.fate):,} passages of {len(resolution.documents.document):,} articles")
+        pinned = None if old is None else _pinned(old, resolution)
+        counts = write_corpus(folder, workspace, keys, resolution, config, pinned, progress)
+        outcome = counts.facts(
+            articles=len(resolution.documents.document), failed=failed, fate=resolution.fate
+        )
+        if not outcome["counts"]["passages_kept"]:
+            raise InputError(_nothing_kept([source["name"] for source in sources], outcome["counts"], first))
+        everything = {**outcome, **made_from}
+        write_text(folder / "README.md", render_card(everything))
+        return write_manifest(folder, kind=KIND, version=VERSION, **everything)
 
 
-def write_passages(
-    records: Iterable[Article | Unreadable], folder: Path, config: CorpusConfig, progress: Progress
-) -> Counts:
-    """Write the Parquet files and `report.json` of a stream of articles into `folder`, and count.
+def _source_facts(inputs: list[Input], extracted: list[Extracted]) -> list[dict[str, Any]]:
+    """What the manifest says of each source; its hash is that of its shards' identities."""
+    facts, begin = [], 0
+    for source in inputs:
+        mine = extracted[begin : begin + len(source.shards)]
+        begin += len(source.shards)
+        files = [file for shard in source.shards for file in shard.files]
+        said: dict[str, Any] = {"name": source.name, "bytes": sum(file.bytes for file in files)}
+        if source.path.is_dir():
+            said["files"] = len(files)
+        if files[0].members is not None:
+            said["members"] = list(files[0].members)
+        said["sha256"] = sha256_json([extract.identity for extract in mine])
+        facts.append(said | {"extracts": [extract.key for extract in mine]})
+    return facts
 
-    Memory grows by about 120 bytes a paper and 25 a passage, whatever the length of the texts.
-    """
-    counts, documents = Counts(), Documents()
-    sieve = Sieve(min_chars=config.min_chars, max_chars=config.max_chars)
-    with ExitStack() as files:
-        report = files.enter_context((folder / REPORT).open("w", encoding="utf-8"))
-        report.write('{"unreadable": [')
-        writers = {
-            split: files.enter_context(SplitWriter(folder, split, config.passages_per_file))
-            for split in SPLITS
-        }
-        for record in records:
-            if isinstance(record, Unreadable):
-                report.write(",\n" if counts.articles_failed else "\n")
-                failure = {"source": record.source, "reason": record.reason}
-                report.write(json.dumps(failure, ensure_ascii=False))
-                counts.articles_failed += 1
-                counts.first_failure = counts.first_failure or f"{record.source}: {record.reason}"
-                continue
-            counts.articles_read += 1
-            number = documents.number_of(record)
-            document = documents.name(number)
-            kept: list[Passage] = []
-            for found in sieve.sift(record, document):
-                counts.passages_found += 1
-                if isinstance(found, Passage):
-                    kept.append(found)
-                else:
-                    counts.dropped[found] += 1
-            if kept:
-                split = split_of(document, config.shares, config.seed)
-                writers[split].add(kept)
-                counts.keep(kept, split, number)
-            if counts.articles_read % 256 == 0:
-                progress.update(counts.articles_read, f"{counts.passages_kept:,} passages")
-        for writer in writers.values():
-            writer.finish()
-        report.write("\n]}\n" if counts.articles_failed else "]}\n")
-    return counts
+
+def _pinned(old: Corpus, resolution: Resolution) -> NDArray[np.int8]:
+    """(articles,) the split in which the old corpus has the article's paper; training goes before the others."""
+    documents = resolution.documents
+    pinned = np.full(len(documents.document), -1, np.int8)
+    for split in sorted(old.splits, key=SPLITS.index, reverse=True):
+        for batch in old.iter_batches(split, ["pmid", "pmcid", "doi"], 65_536):
+            names = {
+                f"{kind}:{value}"
+                for kind in ("pmid", "pmcid", "doi")
+                for value in batch[kind].to_pylist()
+                if value
+            }
+            pinned[documents.papers_with(names)] = SPLITS.index(split)  # type: ignore[arg-type]
+    return pinned
 
 
 def _reuse(out: Path, made_from: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -153,9 +181,13 @@ def _reuse(out: Path, made_from: dict[str, Any], progress: Progress) -> dict[str
         manifest = open_corpus(out).manifest
     except ArtifactError as error:
         raise ArtifactError(f"{error}, after removing {out}") from None
-    expected = {"biolm": biolm.__version__, **made_from}
-    compared = ("biolm", "settings", "sources")  # the command follows from the last two
-    differing = [name for name in compared if manifest.get(name) != expected[name]]
+
+    def compared(facts: dict[str, Any]) -> dict[str, Any]:
+        sources = [{k: v for k, v in source.items() if k != "extracts"} for source in facts["sources"]]
+        return {"biolm": facts["biolm"], "settings": facts["settings"], "sources": sources}
+
+    expected, found = compared({"biolm": biolm.__version__, **made_from}), compared(manifest)
+    differing = [name for name in expected if found[name] != expected[name]]
     if differing:
         raise ArtifactError(
             f"{out} holds a corpus built with other {' and '.join(differing)}; "
@@ -167,20 +199,34 @@ def _reuse(out: Path, made_from: dict[str, Any], progress: Progress) -> dict[str
 
 
 def _command(names: list[str], config: CorpusConfig) -> str:
-    words = ["biolm", "corpus", "build", *names, "--min-chars", str(config.min_chars)]
-    if config.max_chars is not None:
-        words += ["--max-chars", str(config.max_chars)]
-    return shlex.join([*words, "--split", str(config.shares), "--seed", str(config.seed), "--out", "corpus"])
+    """The command that makes the corpus again, with the settings that are not the defaults."""
+    default, words = CorpusConfig().settings(), ["biolm", "corpus", "build", *names]
+    settings = config.settings()
+    for name, value in settings.items():
+        if value == default[name] and name not in ("min_chars", "split", "seed"):
+            continue
+        if name == "text":
+            for option, chosen in value.items():
+                if chosen != default["text"][option]:
+                    words += [f"--{option.replace('_', '-')}", *([] if chosen is True else [str(chosen)])]
+        elif name == "retracted":
+            words.append("--retracted")
+        elif name != "passages_per_file":
+            spelled = ",".join(value) if isinstance(value, list) else "none" if value is None else str(value)
+            words += [f"--{name.replace('_', '-')}", spelled]
+    return shlex.join([*words, "--out", "corpus"])
 
 
-def _nothing_kept(sources: list[str], counts: Counts) -> str:
-    read = f"{counts.articles_read:,} articles read, {counts.articles_failed:,} files unreadable"
-    if counts.first_failure:
-        read += f": {counts.first_failure.rstrip('.')}"
-    dropped: list[tuple[Reason, int]] = counts.dropped.most_common()
+def _nothing_kept(sources: list[str], counts: dict[str, Any], first_failure: str) -> str:
+    read = f"{counts['articles_read']:,} articles read, {counts['articles_failed']:,} files unreadable"
+    if first_failure:
+        read += f": {first_failure.rstrip('.')}"
+    dropped: list[tuple[Reason, int]] = sorted(
+        ((reason, count) for reason, count in counts["dropped"].items() if count), key=lambda pair: -pair[1]
+    )
     if dropped:
         remedy = "dropped " + ", ".join(f"{count:,} {reason}" for reason, count in dropped)
-        remedy += "; lower --min-chars" if counts.dropped["too_short"] else ""
+        remedy += "; lower --min-chars" if counts["dropped"]["too_short"] else "; loosen that filter"
     else:
         remedy = "give JATS or PubMed XML, as files, folders or archives"
     return f"no passages kept from {', '.join(sources)} ({read}); {remedy}"

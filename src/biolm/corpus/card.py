@@ -6,7 +6,7 @@ from importlib.resources import files
 from typing import Any
 
 import biolm
-from biolm.corpus.passages import MEANING
+from biolm.corpus.reasons import MEANING
 
 PRETTY_NAME = "Life-science passages"
 _HUB_LICENCES = """

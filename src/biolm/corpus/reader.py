@@ -13,7 +13,12 @@ from biolm.corpus.writer import SCHEMA
 from biolm.errors import ArtifactError
 
 KIND = "corpus"
-VERSION = 1
+DROPPED = "dropped.parquet"
+"""What was dropped, by reason; no data of any split."""
+VERSION = 2
+COLUMNS_OF_1 = tuple(name for name in SCHEMA.names if name not in ("kind", "article_type", "rights"))
+READABLE = (1, 2)
+"""Format versions that are read; 1 lacks some columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,11 @@ class Corpus:
         return int(self.manifest["counts"]["passages_kept"])
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of its passages."""
+        return tuple(SCHEMA.names) if self.manifest["version"] == VERSION else COLUMNS_OF_1
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 over the hashes of the Parquet files and the settings: equal for equal texts and splits."""
         files = {name: facts["sha256"] for name, facts in self.manifest["files"].items() if _is_data(name)}
@@ -52,17 +62,18 @@ class Corpus:
         return [self.folder / name for name in sorted(names)]
 
     def iter_batches(
-        self, split: str, columns: Sequence[str] = tuple(SCHEMA.names), batch_rows: int = 2048
+        self, split: str, columns: Sequence[str] | None = None, batch_rows: int = 2048
     ) -> Iterator[pa.RecordBatch]:
         """The passages of a split in the order of the corpus, as record batches of at most `batch_rows`.
 
-        One row group is in memory at a time. Raises ArtifactError for a split without passages, a column
+        `columns`: all unless given. One row group is in memory at a time. Raises ArtifactError for a split without passages, a column
         that the format lacks, or a damaged file.
         """
-        unknown = sorted(set(columns) - set(SCHEMA.names))
+        columns = self.columns if columns is None else columns
+        unknown = sorted(set(columns) - set(self.columns))
         if unknown:
             raise ArtifactError(
-                f"a corpus has no column {', '.join(unknown)}; it has {', '.join(SCHEMA.names)}"
+                f"{self.folder} has no column {', '.join(unknown)}; it has {', '.join(self.columns)}"
             )
         for path in self.files(split):
             try:
@@ -79,8 +90,8 @@ class Corpus:
 def open_corpus(folder: Path) -> Corpus:
     """Open a finished corpus. Raises ArtifactError, saying how to make one, for anything else."""
     rebuild = f"biolm corpus build SOURCE... --out {folder}"
-    return Corpus(folder, read_manifest(folder, kind=KIND, version=VERSION, rebuild=rebuild))
+    return Corpus(folder, read_manifest(folder, kind=KIND, version=READABLE, rebuild=rebuild))
 
 
 def _is_data(name: str) -> bool:
-    return name.endswith(".parquet")
+    return name.endswith(".parquet") and name != DROPPED

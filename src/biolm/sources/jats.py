@@ -1,11 +1,13 @@
 """A JATS (or NLM) article element as an `Article`."""
 
+import re
 from collections.abc import Callable, Iterator
 
 from biolm.records import Article, Figure
 from biolm.sources.abstracts import XML_LANG, abstracts_of
 from biolm.sources.ids import content_hash, earliest_year, plain_doi, plain_pmcid, plain_pmid
 from biolm.sources.licence import spdx_licence
+from biolm.sources.options import TextOptions
 from biolm.sources.text import text_of, untitled
 from biolm.sources.xml import PAPERS, Element, Unusable, local_name, words_of
 
@@ -30,7 +32,13 @@ NOT_PUBLISHED = frozenset(
 XLINK_HREF = "{http://www.w3.org/1999/xlink}href"
 
 
-def parse_article(root: Element, source: str) -> Article:
+RETRACTED = re.compile(r"\W*(?:retracted|withdrawn)(?: article| paper)?\s*:", re.IGNORECASE)
+"""How the title of a retracted paper begins."""
+_DEFAULT = TextOptions()
+_VERSION = re.compile(r"\.([0-9]{1,4})$")
+
+
+def parse_article(root: Element, source: str, options: TextOptions = _DEFAULT) -> Article:
     """Read one article. `root`: its lxml element; `source`: where it was read. Missing parts stay empty.
 
     Raises Unusable where it has no `front`: other formats have an `article` too.
@@ -41,20 +49,49 @@ def parse_article(root: Element, source: str) -> Article:
     meta = _first(front, "article-meta")
     meta = front if meta is None else meta  # a few old NLM files
     language = root.get(XML_LANG)
+    pmid = _id(meta, plain_pmid, "pmid")
+    pmcid = _id(meta, plain_pmcid, "pmcid", "pmc", "pmcid-ver")  # pmc-aiid counts deposits, not papers
+    doi = _id(meta, plain_doi, "doi")
+    title = _title(_first(meta, "title-group"))
+    kind = (root.get("article-type") or "").strip().lower()
     return Article(
         source=source,
-        pmid=_id(meta, plain_pmid, "pmid"),
-        pmcid=_id(meta, plain_pmcid, "pmcid", "pmc", "pmcid-ver"),  # pmc-aiid counts deposits, not papers
-        doi=_id(meta, plain_doi, "doi"),
-        title=_title(_first(meta, "title-group")),
+        pmid=pmid,
+        pmcid=pmcid,
+        doi=doi,
+        title=title,
         abstracts=abstracts_of(_children(meta, "abstract", "trans-abstract"), language),
         figures=tuple(_figures(root)),
         journal=_journal(_first(front, "journal-meta")),
         year=_year(meta),
         licence=_licence(meta),
         language=language,
-        content_hash=content_hash(root),
+        content_hash="" if pmid or pmcid or doi else content_hash(root),
+        version=_version(meta),
+        manuscript=any(e.get("pub-id-type") == "manuscript" for e in _children(meta, "article-id")),
+        retracted=RETRACTED.match(title) is not None,
+        retracts=tuple(_retracts(meta)),
+        types=(kind,) if kind else (),
     )
+
+
+def _version(meta: Element) -> int:
+    """The version in "PMC123.2"; 0 where none is stated."""
+    stated = (words_of(e) for e in _children(meta, "article-id") if e.get("pub-id-type") == "pmcid-ver")
+    return next((int(found[1]) for text in stated if (found := _VERSION.search(text))), 0)
+
+
+def _retracts(meta: Element) -> Iterator[str]:
+    """The papers that this one is the retraction notice of."""
+    for element in _children(meta, "related-article"):
+        if element.get("related-article-type") == "retracted-article":
+            address = f"{element.get(XLINK_HREF, '')} {words_of(element)}"
+            for name, plain in (("doi", plain_doi), ("pmid", plain_pmid), ("pmcid", plain_pmcid)):
+                if element.get("ext-link-type") in (name, None, "pubmed", "pmc") and (
+                    value := plain(address.strip())
+                ):
+                    yield f"{name}:{value}"
+                    break
 
 
 def _children(element: Element | None, *names: str) -> Iterator[Element]:

@@ -2,14 +2,17 @@
 
 import re
 
-from biolm.records import Abstract, Article
+from biolm.records import Abstract, Article, Deletion
 from biolm.sources.abstracts import without_imprint
 from biolm.sources.ids import content_hash, earliest_year, plain_doi, plain_pmcid, plain_pmid
+from biolm.sources.options import TextOptions
 from biolm.sources.text import text_of, with_colon
 from biolm.sources.xml import Element, Unusable, words_of
 
 RECORDS = ("PubmedArticle", "PubmedBookArticle")
 """Elements that hold one record each."""
+DELETION = "DeleteCitation"
+"""The element that lists withdrawn PMIDs."""
 TRUNCATED = re.compile(r"\s*\(ABSTRACT TRUNCATED(?: AT \d+ WORDS)?\)\s*\.?$", re.IGNORECASE)
 _TRANSLATED = re.compile(r"\s*\(author's transl\)")
 _BRACKETED = re.compile(r"\[((?:[^][]|\[[^][]*\])*?)\.?\]\.?")
@@ -48,7 +51,16 @@ LANGUAGES = {
 """PubMed's ISO 639-2 codes as BCP 47 has them; another one stays as it is."""
 
 
-def parse_record(record: Element, source: str) -> Article:
+_DEFAULT = TextOptions()
+
+
+def parse_deletion(element: Element, source: str) -> Deletion:
+    """The PMIDs that a file withdraws."""
+    pmids = (plain_pmid(words_of(child)) for child in element.iterfind("PMID"))
+    return Deletion(source=source, pmids=tuple(filter(None, pmids)))
+
+
+def parse_record(record: Element, source: str, options: TextOptions = _DEFAULT) -> Article:
     """Read one record. `record`: its lxml element; `source`: where it was read. Missing parts stay empty.
 
     Raises Unusable where it holds neither an article nor a book's chapter.
@@ -67,11 +79,20 @@ def parse_record(record: Element, source: str) -> Article:
     electronic = [
         words_of(e) for e in article.iterfind("ELocationID[@EIdType='doi']") if e.get("ValidYN") != "N"
     ]
+    number = citation.find("PMID")
+    pmid = plain_pmid(words_of(number))
+    pmcid = plain_pmcid(ids.get("pmc", ""))
+    doi = plain_doi(" ".join((ids.get("doi", ""), *electronic)))
+    types = tuple(_hyphens(words_of(e)) for e in article.iterfind("PublicationTypeList/PublicationType"))
+    comments = [
+        (comment.get("RefType"), plain_pmid(words_of(comment.find("PMID"))))
+        for comment in citation.iterfind("CommentsCorrectionsList/CommentsCorrections")
+    ]
     return Article(
         source=source,
-        pmid=plain_pmid(words_of(citation.find("PMID"))),
-        pmcid=plain_pmcid(ids.get("pmc", "")),
-        doi=plain_doi(" ".join((ids.get("doi", ""), *electronic))),
+        pmid=pmid,
+        pmcid=pmcid,
+        doi=doi,
         title=_title(article),
         abstracts=_abstracts(article, citation),
         journal=words_of(article.find("Journal/Title"))
@@ -79,7 +100,13 @@ def parse_record(record: Element, source: str) -> Article:
         or None,
         year=_year(article),
         language=_language(words_of(article.find("Language"))),
-        content_hash=content_hash(record),
+        content_hash="" if pmid or pmcid or doi else content_hash(record),
+        form="pubmed",
+        version=_number("" if number is None else number.get("Version", "")),
+        revised=_day(citation.find("DateRevised")),
+        retracted="retracted-publication" in types or any(kind == "RetractionIn" for kind, _ in comments),
+        retracts=tuple(f"pmid:{other}" for kind, other in comments if kind == "RetractionOf" and other),
+        types=types,
     )
 
 
@@ -128,3 +155,21 @@ def _year(article: Element) -> int | None:
 
 def _language(code: str) -> str | None:
     return LANGUAGES.get(code.lower(), code.lower()) or None
+
+
+def _day(date: Element | None) -> int:
+    """A date as 20261123; 0 where there is none."""
+    if date is None:
+        return 0
+    year, month, day = (_number(words_of(date.find(name))) for name in ("Year", "Month", "Day"))
+    return 10_000 * year + 100 * month + day
+
+
+def _number(text: str) -> int:
+    """A number of at most four digits; 0 for anything else."""
+    return int(text) if re.fullmatch("[0-9]{1,4}", text) else 0
+
+
+def _hyphens(name: str) -> str:
+    """ "Journal Article" as "journal-article"."""
+    return "-".join(name.lower().split())

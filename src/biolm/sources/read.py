@@ -11,10 +11,11 @@ from itertools import chain
 from pathlib import Path
 
 from biolm.errors import InputError
-from biolm.records import Article, Unreadable
+from biolm.records import Article, Deletion, Unreadable
 from biolm.sources.archives import Member, tar_members, unpacked_chunks, zip_members
 from biolm.sources.jats import parse_article
-from biolm.sources.pubmed import RECORDS, parse_record
+from biolm.sources.options import TextOptions
+from biolm.sources.pubmed import DELETION, RECORDS, parse_deletion, parse_record
 from biolm.sources.split import Records
 from biolm.sources.xml import (
     MAX_RECORD_BYTES,
@@ -34,10 +35,13 @@ ZIP_ENDINGS = (".zip", ".whl")
 BUNDLES = frozenset({"articles", "pmc-articleset"})
 """Roots that hold many JATS articles."""
 
-Stream = Iterator[Article | Unreadable]
+Stream = Iterator[Article | Unreadable | Deletion]
+_DEFAULT = TextOptions()
 
 
-def read_source(path: Path, members: Collection[str] | None = None) -> Stream:
+def read_source(
+    path: Path, members: Collection[str] | None = None, options: TextOptions = _DEFAULT
+) -> Stream:
     """Every article of a file, folder or archive, one after another.
 
     A file of JATS, of PubMed XML or of a bundle of articles, gzipped or not (its root and its first bytes
@@ -50,12 +54,12 @@ def read_source(path: Path, members: Collection[str] | None = None) -> Stream:
     damage, where `path` itself cannot be used; whatever is bad inside it gives an Unreadable.
     """
     try:
-        yield from _read_path(path, members)
+        yield from _read_path(path, members, options)
     except Unusable as error:
         raise InputError(f"{path}: {error.reason}; {error.remedy}") from None
 
 
-def _read_path(path: Path, members: Collection[str] | None) -> Stream:
+def _read_path(path: Path, members: Collection[str] | None, options: TextOptions) -> Stream:
     mode = _mode(path)
     if stat.S_ISDIR(mode):
         name = _portable(Path(os.path.realpath(path)).name)
@@ -66,9 +70,9 @@ def _read_path(path: Path, members: Collection[str] | None) -> Stream:
     if members is not None and not path.name.lower().endswith((*TAR_ENDINGS, *ZIP_ENDINGS)):
         raise Unusable("no archive, so it has no members to choose from", PAPERS)
     if stat.S_ISDIR(mode):
-        yield from _read_folder(path, name)
+        yield from _read_folder(path, name, options)
     else:
-        yield from _read_file(path, name, members)
+        yield from read_file(path, name, members, options)
 
 
 def _mode(path: Path) -> int:
@@ -80,22 +84,22 @@ def _mode(path: Path) -> int:
         raise _unopened(error) from None
 
 
-def _read_folder(folder: Path, name: str) -> Stream:
-    found = False
-    for path in _papers_below(folder):
-        found = True
-        source = f"{name}/{_portable(path.relative_to(folder).as_posix())}"
+def _read_folder(folder: Path, name: str, options: TextOptions) -> Stream:
+    for portable, path in papers_below(folder):
+        source = f"{name}/{portable}"
         try:
-            yield from _read_file(path, source, None)
+            yield from read_file(path, source, None, options)
         except Unusable as error:
             yield Unreadable(source=source, reason=error.reason)
-    if not found:
-        raise Unusable(f"holds no file ending in {', '.join((*PAPER_ENDINGS, *TAR_ENDINGS))}", PAPERS)
 
 
-def _papers_below(folder: Path) -> Iterator[Path]:
-    """Papers and tar archives in sorted order; links are followed to files inside the folder only."""
+def papers_below(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Papers and tar archives in sorted order, by their portable names below the folder.
+
+    Links are followed to files inside the folder only. Raises Unusable where there is none.
+    """
     inside = os.path.realpath(folder)
+    found = False
     for where, folders, files in os.walk(folder, onerror=_raise_unopened):
         folders.sort()
         for file in sorted(files):
@@ -103,7 +107,10 @@ def _papers_below(folder: Path) -> Iterator[Path]:
             if not file.lower().endswith((*PAPER_ENDINGS, *TAR_ENDINGS)) or not path.is_file():
                 continue
             if not path.is_symlink() or Path(os.path.realpath(path)).is_relative_to(inside):
-                yield path
+                found = True
+                yield _portable(path.relative_to(folder).as_posix()), path
+    if not found:
+        raise Unusable(f"holds no file ending in {', '.join((*PAPER_ENDINGS, *TAR_ENDINGS))}", PAPERS)
 
 
 def _raise_unopened(error: OSError) -> None:
@@ -115,7 +122,8 @@ def _unopened(error: Exception) -> Unusable:
     return Unusable(f"cannot be read: {why}", "check its path and permissions")
 
 
-def _read_file(path: Path, name: str, members: Collection[str] | None) -> Stream:
+def read_file(path: Path, name: str, members: Collection[str] | None, options: TextOptions) -> Stream:
+    """Every record of one file that is called `name`. Raises Unusable where the file cannot be used."""
     lower = path.name.lower()
     try:
         file = path.open("rb")
@@ -123,21 +131,23 @@ def _read_file(path: Path, name: str, members: Collection[str] | None) -> Stream
         raise _unopened(error) from None
     with file:
         if lower.endswith(TAR_ENDINGS):
-            yield from _read_members(tar_members(file, _chooser(members)), name, members)
+            yield from _read_members(tar_members(file, _chooser(members)), name, members, options)
         elif lower.endswith(ZIP_ENDINGS):
-            yield from _read_members(zip_members(file, _chooser(members)), name, members)
+            yield from _read_members(zip_members(file, _chooser(members)), name, members, options)
         else:
-            yield from _read_xml(unpacked_chunks(file), name)
+            yield from _read_xml(unpacked_chunks(file), name, options)
 
 
-def _read_members(found: Iterator[Member], name: str, members: Collection[str] | None) -> Stream:
+def _read_members(
+    found: Iterator[Member], name: str, members: Collection[str] | None, options: TextOptions
+) -> Stream:
     missing = set(members or ())
     count = 0
     for count, member in enumerate(found, 1):  # noqa: B007  counted for what follows the loop
         missing.discard(member.name)
         source = f"{name}/{_portable(member.name).removeprefix('./')}"
         try:
-            yield from _read_xml(member.chunks(), source)
+            yield from _read_xml(member.chunks(), source, options)
         except Unusable as error:
             yield Unreadable(source=source, reason=error.reason)
     if not count:
@@ -157,18 +167,18 @@ def _chooser(members: Collection[str] | None) -> Callable[[str], bool]:
     return lambda name: name in members
 
 
-def _read_xml(chunks: Iterator[bytes], name: str) -> Stream:
+def _read_xml(chunks: Iterator[bytes], name: str, options: TextOptions) -> Stream:
     """The articles of one XML document. Raises Unusable where it is none, or breaks off."""
     head: list[bytes] = []
     root = root_of(_kept(chunks, head))
     whole = chain(head, chunks)
     kind = local_name(root)
     if kind == "article":
-        yield _article(parse_xml(_joined(whole)), name)
+        yield _article(parse_xml(_joined(whole)), name, options)
     elif kind == "PubmedArticleSet":
-        yield from _read_records(Records(root, whole, RECORDS), name)
+        yield from _read_records(Records(root, whole, (*RECORDS, DELETION)), name, options)
     elif kind in BUNDLES:
-        yield from _read_records(Records(root, whole, ("article",)), name)
+        yield from _read_records(Records(root, whole, ("article",)), name, options)
     else:
         raise Unusable(f"its root is <{one_line(kind)}>, which is neither JATS nor PubMed", PAPERS)
 
@@ -188,7 +198,7 @@ def _joined(chunks: Iterator[bytes]) -> bytes:
     return bytes(data)
 
 
-def _read_records(records: Records, name: str) -> Stream:
+def _read_records(records: Records, name: str, options: TextOptions) -> Stream:
     for number, record in enumerate(records, 1):
         source = f"{name}#{number}"
         try:
@@ -196,15 +206,18 @@ def _read_records(records: Records, name: str) -> Stream:
             if local_name(element) in RECORDS:
                 pmid = words_of(next(element.iter("PMID"), None))
                 source = f"{name}#{one_line(pmid) or f'record-{number}'}"
-            yield _article(element, source)
+            if local_name(element) == DELETION:
+                yield parse_deletion(element, name)
+            else:
+                yield _article(element, source, options)
         except Unusable as error:
             yield Unreadable(source=source, reason=error.reason)
 
 
-def _article(element: Element, source: str) -> Article:
+def _article(element: Element, source: str, options: TextOptions) -> Article:
     parse = parse_record if local_name(element) in RECORDS else parse_article
     try:
-        return parse(element, source)
+        return parse(element, source, options)
     except RecursionError:
         raise Unusable("broken XML: its elements are nested too deeply") from None
 

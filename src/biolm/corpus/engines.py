@@ -1,0 +1,92 @@
+"""Work over shards: in this process or in several. The results never depend on which.
+
+The same function is called for each item, in whatever order suits, and the results are given as they come.
+What an item needs and gives must be picklable and small; bulk goes through files.
+"""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from biolm.errors import InputError
+
+Tick = Callable[[int], None]
+"""Told now and then how much more was done, in whatever the work counts."""
+Work = Callable[[Any, Tick], Any]
+"""Does one item. Top-level or an instance of a picklable class, so that it can be sent away."""
+IN_FLIGHT = 2
+"""Items handed out for each worker at a time: enough that none waits, few enough that memory stays flat."""
+
+
+def available_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run(
+    work: Work, items: Sequence[Any], order: Sequence[int], *, workers: int, tick: Tick
+) -> Iterator[tuple[int, Any]]:
+    """Index and result of each item, as they come; begun in `order`.
+
+    `workers`: how many processes; with one, or one item, everything happens in this one. Raises what the work
+    raises, and InputError where a process is killed.
+    """
+    if min(workers, len(items)) <= 1:
+        for index in order:
+            yield index, work(items[index], tick)
+    else:
+        yield from _in_processes(work, items, order, min(workers, len(items)), tick)
+
+
+def _in_processes(
+    work: Work, items: Sequence[Any], order: Sequence[int], workers: int, tick: Tick
+) -> Iterator[tuple[int, Any]]:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["biolm.corpus.stage"])
+    counter = context.Value("q", 0)
+    said = 0
+    todo = iter(order)
+    running: dict[Future[Any], int] = {}
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(counter,))
+    try:
+        while True:
+            while len(running) < IN_FLIGHT * workers and (index := next(todo, None)) is not None:
+                running[pool.submit(_do, work, items[index])] = index
+            if not running:
+                return
+            done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
+            if (now := counter.value) != said:
+                tick(now - said)
+                said = now
+            for future in done:
+                yield running.pop(future), future.result()
+    except BrokenProcessPool:
+        raise InputError(
+            "a worker was killed, maybe for want of memory; run the same command again, with fewer --workers: "
+            "what is finished is kept"
+        ) from None
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+_counter: Any = None
+
+
+def _begin(counter: Any) -> None:
+    """In a worker: Ctrl-C ends it at once; whatever it had not finished is made again."""
+    global _counter
+    _counter = counter
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
+
+def _do(work: Work, item: Any) -> Any:
+    return work(item, _count)
+
+
+def _count(more: int) -> None:
+    with _counter.get_lock():
+        _counter.value += more

@@ -1,0 +1,227 @@
+"""A shard of papers to its extract: one table of articles, one of passages, and what went wrong.
+
+The extract holds whatever the papers give; what enters a corpus is decided later, over all extracts at once
+(`resolve.py`). So other filters need no second reading, and each shard can be done anywhere, in any order.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from biolm.artifacts import sha256_json
+from biolm.corpus.config import ExtractConfig
+from biolm.corpus.hashes import hash64
+from biolm.corpus.measures import is_boilerplate, letter_shares
+from biolm.corpus.minhash import SIGNATURE_BYTES, signatures, text_key
+from biolm.records import Article, Deletion, Section, Unreadable
+
+ARTICLES = pa.schema(
+    [
+        pa.field("source", pa.string()),
+        pa.field("name", pa.string()),
+        pa.field("pmid", pa.int64()),
+        pa.field("pmcid", pa.int64()),
+        pa.field("doi", pa.string()),
+        pa.field("doi_key", pa.uint64()),
+        pa.field("record_key", pa.uint64()),
+        pa.field("title", pa.string()),
+        pa.field("journal", pa.string()),
+        pa.field("year", pa.int32()),
+        pa.field("licence", pa.string()),
+        pa.field("form", pa.int8()),
+        pa.field("version", pa.int32()),
+        pa.field("revised", pa.int32()),
+        pa.field("sequence", pa.int64()),
+        pa.field("manuscript", pa.bool_()),
+        pa.field("retracted", pa.bool_()),
+        pa.field("retracts", pa.string()),
+        pa.field("types", pa.string()),
+        pa.field("passages", pa.int32()),
+    ]
+)
+"""One row an article. Numbers are 0 where the paper states none; `retracts` and `types` are joined by "|"."""
+PASSAGES = pa.schema(
+    [
+        pa.field("article", pa.int32()),
+        pa.field("section", pa.string()),
+        pa.field("kind", pa.string()),
+        pa.field("label", pa.string()),
+        pa.field("text", pa.string()),
+        pa.field("language", pa.string()),
+        pa.field("rights", pa.string()),
+        pa.field("characters", pa.int32()),
+        pa.field("letters", pa.float32()),
+        pa.field("boilerplate", pa.bool_()),
+        pa.field("text_key", pa.uint64()),
+    ]
+)
+"""One row a passage: `article` is its row in the other table, `letters` the share of letters. With signatures
+also `signature`."""
+BATCH_PASSAGES = 4096
+BATCH_CHARACTERS = 16_000_000
+"""A row group ends after the article that reaches either: it is what a worker holds in memory."""
+PUBMED_FILE = re.compile(r"pubmed(\d\d)n(\d{4})\b")
+FORMS = ("jats", "pubmed")
+"""Forms of a record, the preferred first; `form` is the place in it."""
+
+
+@dataclass(kw_only=True, slots=True)
+class ExtractFacts:
+    """What an extract holds, and what its shard did not give."""
+
+    articles: int = 0
+    passages: int = 0
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    """Source and reason of each file or record that gave no article."""
+    deletions: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)
+    """Sequence number of a PubMed file, and the PMIDs that it withdraws."""
+
+
+@cache
+def code_hash() -> str:
+    """SHA-256 of the code that an extract depends on: another version of it makes its own extracts."""
+    here = Path(__file__).parent
+    files = [*sorted((here.parent / "sources").glob("*.py")), here.parent / "records.py"]
+    files += [here / name for name in ("extract.py", "measures.py", "hashes.py", "minhash.py")]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def extract_key(identity: str, config: ExtractConfig) -> str:
+    """The name of an extract: what its shard is, what was asked for, and the code that did it."""
+    return sha256_json([identity, asdict(config), code_hash()])[:40]
+
+
+def write_extract(
+    records: Iterable[Article | Unreadable | Deletion],
+    articles: Path,
+    passages: Path,
+    config: ExtractConfig,
+    tick: Callable[[int], None] = lambda more: None,
+) -> ExtractFacts:
+    """Write the two tables of a stream of records, as Parquet files, and say what they hold.
+
+    `tick` is told now and then how many more articles there are. Memory is that of one batch.
+    """
+    schema = _passages_schema(config)
+    facts = ExtractFacts()
+    papers: dict[str, list[Any]] = {name: [] for name in ARTICLES.names}
+    found: dict[str, list[Any]] = {name: [] for name in PASSAGES.names[:7]}
+    characters = 0
+    with (
+        pq.ParquetWriter(articles, ARTICLES, compression="lz4", use_dictionary=_REPEATED) as to_articles,
+        pq.ParquetWriter(passages, schema, compression="lz4", use_dictionary=_REPEATED) as to_passages,
+    ):
+
+        def flush() -> None:
+            if papers["source"]:
+                to_articles.write_table(pa.table(papers, schema=ARTICLES))
+            if found["article"]:
+                to_passages.write_table(_measured(found, schema, config))
+            for column in (*papers.values(), *found.values()):
+                column.clear()
+
+        for record in records:
+            if isinstance(record, Unreadable):
+                facts.unreadable.append((record.source, record.reason))
+                continue
+            if isinstance(record, Deletion):
+                facts.deletions.append((_sequence(record.source), tuple(map(int, record.pmids))))
+                continue
+            count, length = _add_passages(record, facts.articles, found)
+            _add_article(record, count, papers)
+            facts.articles += 1
+            facts.passages += count
+            characters += length
+            if len(found["article"]) >= BATCH_PASSAGES or characters >= BATCH_CHARACTERS:
+                flush()
+                characters = 0
+            if facts.articles % 256 == 0:
+                tick(256)
+        flush()
+    tick(facts.articles % 256)
+    return facts
+
+
+_REPEATED = [
+    *("journal", "year", "licence", "form", "version", "revised", "sequence", "manuscript", "retracted"),
+    *("types", "passages", "section", "kind", "label", "language", "rights", "boilerplate"),
+]
+"""Columns whose values repeat, so that a dictionary pays."""
+
+
+def _add_article(article: Article, passages: int, columns: dict[str, list[Any]]) -> None:
+    pmid, pmcid = int(article.pmid or 0), int((article.pmcid or "PMC0")[3:])
+    if article.doi:
+        name = f"doi:{article.doi}"
+    elif pmid:
+        name = f"pmid:{pmid}"
+    elif pmcid:
+        name = f"pmcid:{article.pmcid}"
+    else:
+        name = f"sha256:{article.content_hash}"
+    row = (
+        *(article.source, name, pmid, pmcid, article.doi),
+        hash64(name) if article.doi else 0,
+        0 if article.doi or pmid or pmcid else hash64(name),
+        *(article.title, article.journal, article.year, article.licence, FORMS.index(article.form)),
+        *(article.version, article.revised, _sequence(article.source)),
+        *(article.manuscript, article.retracted, "|".join(article.retracts), "|".join(article.types)),
+        passages,
+    )
+    for column, value in zip(columns.values(), row, strict=True):
+        column.append(value)
+
+
+def _add_passages(article: Article, row: int, columns: dict[str, list[Any]]) -> tuple[int, int]:
+    """Add an article's passages; their number, and that of their characters."""
+    rows: list[tuple[Section, str | None, str, str, str | None, str | None]] = [
+        ("abstract", abstract.kind, "", abstract.text.strip(), abstract.language or article.language, None)
+        for abstract in article.abstracts
+    ]
+    for figure in article.figures:
+        text = f"{figure.title.strip()} {figure.caption.strip()}".strip()
+        section: Section = "supplementary_legend" if figure.supplementary else "figure_legend"
+        rows.append((section, None, figure.label, text, article.language, figure.rights))
+    for values in rows:
+        for column, value in zip(columns.values(), (row, *values), strict=True):
+            column.append(value)
+    return len(rows), sum(len(values[3]) for values in rows)
+
+
+def _measured(found: dict[str, list[Any]], schema: pa.Schema, config: ExtractConfig) -> pa.Table:
+    """A batch of passages with what the filters need to know of them."""
+    texts = pa.array(found["text"], pa.string())
+    columns: dict[str, Any] = dict(found) | {
+        "text": texts,
+        "characters": list(map(len, found["text"])),
+        "letters": letter_shares(texts),
+        "boilerplate": is_boilerplate(texts),
+        "text_key": list(map(text_key, found["text"])),
+    }
+    if config.near_duplicates:
+        columns["signature"] = pa.FixedSizeBinaryArray.from_buffers(
+            pa.binary(SIGNATURE_BYTES), len(texts), [None, pa.py_buffer(signatures(found["text"]))]
+        )
+    return pa.table(columns, schema=schema)
+
+
+def _passages_schema(config: ExtractConfig) -> pa.Schema:
+    if not config.near_duplicates:
+        return PASSAGES
+    return PASSAGES.append(pa.field("signature", pa.binary(SIGNATURE_BYTES)))
+
+
+def _sequence(source: str) -> int:
+    """Place of a PubMed file among all of them, as YYNNNN; 0 for other files."""
+    found = PUBMED_FILE.search(source)
+    return int(found[1] + found[2]) if found else 0

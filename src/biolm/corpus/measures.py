@@ -1,0 +1,52 @@
+"""What a filter needs to know of a passage, for whole columns at once."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+BOILERPLATE = (
+    r"(?i)^\W*(?:"
+    r"(?:no|not?) (?:abstract|summary|caption|legend|title|description|image)s?(?: is| was| were)?(?: available| provided| given|)"
+    r"|(?:abstract|caption|legend|summary) (?:is )?not (?:available|provided)"
+    r"|n\W?a|none|not applicable|unknown|null|tbd"
+    r"|\[?(?:figure|image|photo|table)s?:? see text\]?"
+    r"|(?:image|picture|graphic|photo|illustration|figure)s?\W*(?:\d+|[ivx]+)?"
+    r"|\[?(?:this|the following) (?:corrects?|retracts?|article (?:has been )?(?:corrects?|corrected|retracted)) .{0,300}"
+    r"|\[?this (?:article|paper) has been (?:retracted|withdrawn).{0,300}"
+    r"|(?:the )?(?:online|electronic) version (?:of this article )?contains supplementary.{0,300}"
+    r"|(?:please )?(?:see|click) (?:here|the (?:full )?text|text|full text|pdf|article|below)\b.{0,120}"
+    r")\W*$"
+)
+"""Passages that say only that there is nothing here, or where it is."""
+
+
+def _is_letter(byte: int) -> bool:
+    """Whether a byte is a letter, or the first of one: of U+00C0 and up, without U+2000 to U+2FFF (symbols)."""
+    return chr(byte).isalpha() if byte < 0x80 else 0xC3 <= byte < 0xF5 and byte != 0xE2
+
+
+_LETTERS = bytes(map(_is_letter, range(256)))
+_CHARACTERS = bytes(byte != ord(" ") and not 0x80 <= byte < 0xC0 for byte in range(256))
+
+
+def letter_shares(texts: pa.StringArray) -> NDArray[np.float32]:
+    """Each text's share of letters among its characters other than spaces; 0 where it has none.
+
+    By the first byte of each character in UTF-8, which takes × and ÷ for letters and little else.
+    """
+    ends = np.frombuffer(texts.buffers()[1], np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    data = memoryview(texts.buffers()[2] or b"")[ends[0] : ends[-1]].tobytes()
+    letters, characters = (_sums(data.translate(table), ends) for table in (_LETTERS, _CHARACTERS))
+    return (letters / np.maximum(characters, 1)).astype(np.float32)
+
+
+def _sums(marks: bytes, ends: NDArray[np.int32]) -> NDArray[np.uint32]:
+    running = np.zeros(len(marks) + 1, np.uint32)
+    np.cumsum(np.frombuffer(marks, np.uint8), out=running[1:])
+    return np.diff(running[ends - ends[0]])
+
+
+def is_boilerplate(texts: pa.StringArray) -> pa.BooleanArray:
+    """Whether each text says only that there is nothing here, or where it is."""
+    return pc.match_substring_regex(texts, BOILERPLATE)

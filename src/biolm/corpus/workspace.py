@@ -1,0 +1,114 @@
+"""Where extracts are kept: a folder, here or in an object store, that any number of processes share.
+
+An extract is three files named by its key; the one that says what it holds is written last, so an extract
+is whole or absent. A key is made of contents, never of paths or times: whoever finds an extract may use it,
+and removing any of them costs the time to make it again, nothing else.
+"""
+
+import json
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from biolm.artifacts import cache_folder
+from biolm.corpus.extract import ExtractFacts
+from biolm.errors import ArtifactError, InputError
+
+TABLES = ("articles", "passages")
+_DRAFT = ".draft-"
+
+
+class Workspace:
+    """Extracts at an address: a local path, or a URL that fsspec knows ("s3://bucket/extracts")."""
+
+    def __init__(self, address: str | None = None) -> None:
+        self.address = address or str(cache_folder() / "extracts")
+        try:
+            self._files, self._root = fsspec.url_to_fs(self.address)
+            self._local = "file" in (
+                self._files.protocol if isinstance(self._files.protocol, tuple) else (self._files.protocol,)
+            )
+            self._files.makedirs(self._root, exist_ok=True)
+        except (OSError, ValueError, ImportError) as error:
+            raise InputError(f"--work {self.address} cannot be used: {error}; choose another --work") from None
+
+    def facts(self, key: str) -> ExtractFacts | None:
+        """What a finished extract holds; None where there is none."""
+        try:
+            with self._files.open(self._path(key, "json"), "rb") as file:
+                facts = json.load(file)
+        except (FileNotFoundError, ValueError):
+            return None
+        facts["deletions"] = [(sequence, tuple(pmids)) for sequence, pmids in facts["deletions"]]
+        facts["unreadable"] = [(source, reason) for source, reason in facts["unreadable"]]
+        return ExtractFacts(**facts)
+
+    def scratch(self) -> tempfile.TemporaryDirectory[str]:
+        """A folder for large arrays that a process maps while it works."""
+        return self.draft()
+
+    def draft(self) -> tempfile.TemporaryDirectory[str]:
+        """A folder to write an extract's tables to before `keep` takes them, on the workspace's disk if local."""
+        return tempfile.TemporaryDirectory(
+            prefix=f"{_DRAFT}{socket.gethostname()}-{os.getpid()}-",
+            dir=self._root if self._local else None,
+            ignore_cleanup_errors=True
+        )
+
+    def keep(self, key: str, facts: ExtractFacts, tables: dict[str, Path]) -> None:
+        """Take over the files of a finished extract."""
+        for name in TABLES:
+            self._put(tables[name], self._path(key, f"{name}.parquet"))
+        said = tables["articles"].with_suffix(".json")
+        said.write_text(json.dumps(asdict(facts), ensure_ascii=False), encoding="utf-8")
+        self._put(said, self._path(key, "json"))
+
+    @contextmanager
+    def table(self, key: str, name: str, repeated: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
+        """One table of an extract, the `repeated` columns as dictionaries; raises ArtifactError where damaged."""
+        path = self._path(key, f"{name}.parquet")
+        try:
+            with ExitStack() as opened:
+                file = path if self._local else opened.enter_context(self._files.open(path, "rb"))
+                yield opened.enter_context(
+                    pq.ParquetFile(file, pre_buffer=False, read_dictionary=list(repeated))
+                )
+        except (FileNotFoundError, pa.ArrowException) as error:
+            raise ArtifactError(
+                f"the extract {path} cannot be read ({error}); remove {key}.* and run the same command again"
+            ) from None
+
+    def sweep(self) -> None:
+        """Remove what killed processes of this machine left in a local workspace."""
+        for draft in Path(self._root).glob(f"{_DRAFT}{socket.gethostname()}-*") if self._local else ():
+            pid = draft.name.removeprefix(f"{_DRAFT}{socket.gethostname()}-").partition("-")[0]
+            try:
+                os.kill(int(pid), 0)
+            except ProcessLookupError:
+                shutil.rmtree(draft, ignore_errors=True)
+            except (ValueError, PermissionError):
+                continue  # not ours, or alive under another user
+
+    def _path(self, key: str, ending: str) -> str:
+        return f"{self._root}/{key[:2]}/{key}.{ending}"
+
+    def _put(self, file: Path, path: str) -> None:
+        self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
+        if not self._local:
+            self._files.put_file(str(file), path)
+            return
+        handle = os.open(file, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        file.replace(path)

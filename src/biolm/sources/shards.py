@@ -1,0 +1,112 @@
+"""A source cut into shards: the unit of work of a build that is parallel and takes up where it stopped.
+
+A large file (PubMed's, a bundle, an archive) is a shard of its own. A folder's small papers are grouped in
+sorted order, and a group ends where a hash of a file's name says so: a paper that comes into the folder
+changes its own group and no other. Nothing here depends on how many processes work.
+"""
+
+import hashlib
+import os
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from biolm.artifacts import sha256_file, sha256_json
+from biolm.errors import InputError
+from biolm.records import Unreadable
+from biolm.sources.options import TextOptions
+from biolm.sources.read import TAR_ENDINGS, Stream, papers_below, read_file
+from biolm.sources.xml import Unusable
+
+GROUP_FILES = 64
+"""Files of a group on average; at most four times as many."""
+GROUP_BYTES = 32 << 20
+"""A group ends before the file that would exceed this."""
+LARGE_BYTES = 16 << 20
+"""A file from this size on is a shard of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaperFile:
+    """One file of papers."""
+
+    path: str
+    """Where it lies on this machine."""
+    name: str
+    """What it is called in a corpus; begins with the name of its source."""
+    bytes: int
+    members: tuple[str, ...] | None = None
+    """The members to read of an archive, sorted; None for all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """Files that one worker reads, one after another."""
+
+    files: tuple[PaperFile, ...]
+    alone: bool
+    """Whether its one file is the source itself, which must be usable; a file of a folder may be bad."""
+
+    @property
+    def bytes(self) -> int:
+        """Size of its files."""
+        return sum(file.bytes for file in self.files)
+
+
+def plan_shards(path: Path, name: str, members: Collection[str] | None = None) -> list[Shard]:
+    """The shards of a file or folder that is called `name`, in the order of the names of the files.
+
+    Raises InputError where it cannot be listed, or a folder holds no papers.
+    """
+    if not path.is_dir():
+        chosen = None if members is None else tuple(sorted(members))
+        file = PaperFile(path=str(path), name=name, bytes=path.stat().st_size, members=chosen)
+        return [Shard(files=(file,), alone=True)]
+    try:
+        found = [
+            PaperFile(path=str(file), name=f"{name}/{portable}", bytes=file.stat().st_size)
+            for portable, file in papers_below(path)
+        ]
+    except Unusable as error:
+        raise InputError(f"{path}: {error.reason}; {error.remedy}") from None
+    return [Shard(files=files, alone=False) for files in _groups(found)]
+
+
+def _groups(files: list[PaperFile]) -> Iterator[tuple[PaperFile, ...]]:
+    group: list[PaperFile] = []
+    size = 0
+    for file in files:
+        large = file.bytes >= LARGE_BYTES or file.name.lower().endswith(TAR_ENDINGS)
+        if group and (large or size + file.bytes > GROUP_BYTES or len(group) >= 4 * GROUP_FILES):
+            yield tuple(group)
+            group, size = [], 0
+        group.append(file)
+        size += file.bytes
+        if large or hashlib.blake2b(file.name.encode(), digest_size=4).digest()[0] % GROUP_FILES == 0:
+            yield tuple(group)
+            group, size = [], 0
+    if group:
+        yield tuple(group)
+
+
+def identity(shard: Shard) -> str:
+    """SHA-256 over the names and contents of the shard's files; no path of the machine is in it."""
+    facts = []
+    for file in shard.files:
+        try:
+            content = sha256_file(Path(file.path))
+        except OSError as error:
+            content = f"unreadable: {error.strerror}"
+        facts.append([file.name, content, file.members])
+    return sha256_json([shard.alone, facts])
+
+
+def read_shard(shard: Shard, options: TextOptions) -> Stream:
+    """Every record of the shard. Raises InputError where its file is the source itself and cannot be used."""
+    for file in shard.files:
+        try:
+            yield from read_file(Path(file.path), file.name, file.members, options)
+        except Unusable as error:
+            if shard.alone:
+                raise InputError(f"{file.path}: {error.reason}; {error.remedy}") from None
+            yield Unreadable(source=file.name, reason=error.reason)
