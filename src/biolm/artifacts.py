@@ -158,9 +158,7 @@ def write_manifest(folder: Path, *, kind: str, version: int, **facts: Any) -> di
     return manifest
 
 
-def read_manifest(
-    folder: Path, *, kind: str, version: int | tuple[int, ...], rebuild: str
-) -> dict[str, Any]:
+def read_manifest(folder: Path, *, kind: str, version: int | tuple[int, ...], rebuild: str) -> dict[str, Any]:
     """The manifest of an artifact whose files are all there with their sizes.
 
     `rebuild` is the command that makes such a folder, for the message. Checksums are not recomputed here:

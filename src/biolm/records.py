@@ -71,7 +71,7 @@ class Article:
     retracts: tuple[str, ...] = ()
     """Papers that this notice retracts, as "pmid:1", "pmcid:PMC1" or "doi:10.1/x"."""
     types: tuple[str, ...] = ()
-    """Article type of JATS ("research-article"), publication types of PubMed ("journal-article"): lower case, hyphens."""
+    """Article type of JATS ("research-article"), publication types of PubMed ("journal-article"), with hyphens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

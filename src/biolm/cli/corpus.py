@@ -1,48 +1,156 @@
-"""`biolm corpus`: build a corpus of passages from papers, or show one."""
+"""`biolm corpus`: build a corpus of passages from papers, add papers to it, look at it."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
 from biolm.cli.options import progress_for, quiet_option
+from biolm.cli.settings import given, settings_options
+from biolm.corpus.config import CorpusConfig
+from biolm.sources.options import TextOptions
+
+_FOLDER = click.Path(path_type=Path)
 
 
 @click.group()
 def corpus() -> None:
-    """Build a corpus of passages from papers, or show one."""
+    """Build a corpus of passages from papers, add papers to it, look at it."""
+
+
+def _running_options(command: Any) -> Any:
+    command = click.option(
+        "--work", help="Folder of extracts, or a URL such as s3://bucket/extracts; else in the cache folder."
+    )(command)
+    return click.option("--workers", type=click.IntRange(1), help="Processes; one a core unless given.")(
+        command
+    )
 
 
 @corpus.command(short_help="Build a corpus from papers.")
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder to write.")
-@click.option("--min-chars", default=80, show_default=True, help="Drop shorter passages.")
-@click.option("--max-chars", type=int, help="Drop longer passages; keeps all unless given.")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", type=_FOLDER)
+@click.option("--out", required=True, type=_FOLDER, help="The folder to write.")
 @click.option(
     "--split", default="98/1/1", show_default=True, help="Shares of the papers: train/validation/test."
 )
-@click.option("--seed", default=0, show_default=True, help="Chooses which papers each split gets.")
+@click.option(
+    "--hold-out",
+    multiple=True,
+    type=_FOLDER,
+    help="File of PMIDs, PMCIDs or DOIs that must not enter; may be repeated.",
+)
+@settings_options(CorpusConfig, {}, without=("shares", "text", "passages_per_file", "hold_out"))
+@settings_options(TextOptions, {})
+@_running_options
 @quiet_option
 def build(
     sources: tuple[Path, ...],
     out: Path,
-    min_chars: int,
-    max_chars: int | None,
     split: str,
-    seed: int,
+    hold_out: tuple[Path, ...],
+    workers: int | None,
+    work: str | None,
     quiet: bool,
+    **settings: Any,
 ) -> None:
     """Read papers, and write their abstracts and figure legends as Parquet.
 
     A SOURCE is a file, folder or archive of JATS or PubMed XML, or the word @sample for the embedded
-    sample of real papers. The folder can be read by datasets.load_dataset, and holds a dataset card.
+    sample of real papers. The folder can be read by datasets.load_dataset, and holds a dataset card. A build
+    that was stopped takes up where it was.
     """
-    from biolm.corpus.build import build_corpus
-    from biolm.corpus.config import CorpusConfig
+    from biolm.corpus.build import Running, build_corpus
+    from biolm.corpus.holdout import read_held_out
     from biolm.corpus.split import parse_shares
 
-    config = CorpusConfig(min_chars=min_chars, max_chars=max_chars, shares=parse_shares(split), seed=seed)
-    manifest = build_corpus(sources, out, config, progress_for(quiet))
+    chosen = given(settings)
+    text = TextOptions(**{name: chosen.pop(name) for name in TextOptions.__slots__ if name in chosen})
+    ids = {name for path in hold_out for name in read_held_out(path)}
+    config = CorpusConfig(**chosen, shares=parse_shares(split), hold_out=tuple(sorted(ids)), text=text)
+    running = Running(workers=workers, work=work)
+    _say(build_corpus(sources, out, config, progress_for(quiet), running), out, quiet)
+
+
+@corpus.command(short_help="A corpus with more papers, as a new folder.")
+@click.argument("folder", metavar="DIR", type=_FOLDER)
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", type=_FOLDER)
+@click.option("--out", required=True, type=_FOLDER, help="The folder to write; DIR stays as it is.")
+@_running_options
+@quiet_option
+def update(
+    folder: Path, sources: tuple[Path, ...], out: Path, workers: int | None, work: str | None, quiet: bool
+) -> None:
+    """Add papers to the corpus DIR, with its settings, as a new corpus.
+
+    Only what is new is read: the other papers come from their extracts. New versions of papers replace old
+    ones, withdrawn and retracted papers go, and papers of DIR stay in their split.
+    """
+    from biolm.corpus.build import Running, update_corpus
+
+    running = Running(workers=workers, work=work)
+    _say(update_corpus(folder, sources, out, progress_for(quiet), running), out, quiet)
+
+
+@corpus.command(short_help="Say what a corpus holds.")
+@click.argument("folder", metavar="DIR", type=_FOLDER)
+@click.option(
+    "--examples", default=3, show_default=True, type=click.IntRange(0), help="Random passages to show."
+)
+@click.option("--seed", default=0, show_default=True, help="Chooses the passages.")
+@click.option("--explain", metavar="ID", help="Say what happened to one paper: a PMID, PMCID or DOI.")
+@click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
+def show(folder: Path, examples: int, seed: int, explain: str | None, as_json: bool) -> None:
+    """Say what a corpus holds: counts, drops, licences, journals, lengths, and some of its passages."""
+    from biolm.cli.tables import wide_console
+    from biolm.corpus.reader import open_corpus
+    from biolm.corpus.show import corpus_facts, print_explanation, print_facts
+
+    opened = open_corpus(folder)
+    if explain is not None:
+        from biolm.corpus.explain import explain as explain_paper
+
+        rows = list(explain_paper(opened, explain))
+        if as_json:
+            click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        else:
+            print_explanation(explain, rows, wide_console(100))
+        return
+    facts = corpus_facts(opened, examples=examples, seed=seed)
+    if as_json:
+        click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+    else:
+        print_facts(facts, wide_console(100))
+
+
+@corpus.command(short_help="Say how two corpora differ.")
+@click.argument("old", metavar="A", type=_FOLDER)
+@click.argument("new", metavar="B", type=_FOLDER)
+@click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
+def diff(old: Path, new: Path, as_json: bool) -> None:
+    """Say how corpus B differs from corpus A: papers and passages that came, went or moved, drops and settings."""
+    from biolm.corpus.diff import corpus_diff
+    from biolm.corpus.reader import open_corpus
+
+    facts = corpus_diff(open_corpus(old), open_corpus(new))
+    if as_json:
+        click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+        return
+    for name in ("papers", "passages"):
+        of = facts[name]
+        line = f"{name:<10}{of['old']:>12,} → {of['new']:<12,}{of['added']:+,} {-of['removed']:+,}"
+        click.echo(line.replace(" +0", " −0") if not of["removed"] else line)
+    for name, count in facts["papers"]["moved"].items():
+        click.echo(f"  moved {name}: {count:,}")
+    for reason, (before, after) in facts["dropped"].items():
+        click.echo(f"  dropped {reason:<16}{before:>10,} → {after:,}")
+    for name, (before, after) in facts["settings"].items():
+        click.echo(f"  setting {name}: {json.dumps(before)} → {json.dumps(after)}")
+    if facts["same"]:
+        click.echo("the same passages, byte for byte")
+
+
+def _say(manifest: dict[str, Any], out: Path, quiet: bool) -> None:
     if quiet:
         return
     for name, facts in manifest["splits"].items():
@@ -52,21 +160,6 @@ def build(
     dropped = [f"{count:,} {reason}" for reason, count in manifest["counts"]["dropped"].items() if count]
     if dropped:
         click.echo(f"{'dropped':<11}{', '.join(dropped)}")
+    if failed := manifest["counts"]["articles_failed"]:
+        click.echo(f"{'unreadable':<11}{failed:,} files or records: see {out / 'report.json'}")
     click.echo(f"look at it with: biolm corpus show {out}")
-
-
-@corpus.command(short_help="Say what a corpus holds.")
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
-def show(folder: Path, as_json: bool) -> None:
-    """Say what a corpus holds: counts, drops, licences, journals, lengths, and three of its passages."""
-    from biolm.corpus.reader import open_corpus
-    from biolm.corpus.show import corpus_facts, print_facts
-
-    facts = corpus_facts(open_corpus(folder))
-    if as_json:
-        click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
-        return
-    from biolm.cli.tables import wide_console
-
-    print_facts(facts, wide_console(100))

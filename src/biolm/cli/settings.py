@@ -12,16 +12,25 @@ from typing import Any
 import click
 
 
-def settings_options(config: type, choices: dict[str, tuple[str, ...]]) -> Callable[[Any], Any]:
+def settings_options(
+    config: type, choices: dict[str, tuple[str, ...]], without: tuple[str, ...] = ()
+) -> Callable[[Any], Any]:
     """A decorator: one option for each field of `config`, with the line under the field as its help.
 
     Options that are not given arrive as None; `given` drops them. `none` stands for None where a field
-    may be None.
+    may be None; several words are separated by commas; a truth is a flag. Fields in `without` get no option.
     """
     docs, hints = field_docs(config), typing.get_type_hints(config)
 
     def decorate(command: Any) -> Any:
         for field in reversed(dataclasses.fields(config)):
+            if field.name in without:
+                continue
+            if hints[field.name] is bool:
+                command = click.option(
+                    f"--{field.name.replace('_', '-')}", is_flag=True, default=None, help=docs[field.name]
+                )(command)
+                continue
             option = click.option(
                 f"--{field.name.replace('_', '-')}",
                 type=_parameter(hints[field.name], choices.get(field.name)),
@@ -70,10 +79,22 @@ class _OrNone(click.ParamType):
         return _NONE if value == "none" else self.inner.convert(value, param, ctx)
 
 
+class _Words(click.ParamType):
+    """Words separated by commas."""
+
+    name = "word,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """A tuple of the words."""
+        return tuple(word.strip() for word in value.split(",") if word.strip())
+
+
 def _parameter(hint: Any, choices: tuple[str, ...] | None) -> click.ParamType:
     if choices:
         return click.Choice(choices)
-    simple: dict[Any, click.ParamType] = {int: click.INT, float: click.FLOAT}
+    if typing.get_origin(hint) is typing.Literal:
+        return click.Choice(typing.get_args(hint))
+    simple: dict[Any, click.ParamType] = {int: click.INT, float: click.FLOAT, tuple[str, ...]: _Words()}
     if isinstance(hint, types.UnionType):
         inner = next(part for part in typing.get_args(hint) if part is not type(None))
         return _OrNone(simple[inner])
@@ -81,4 +102,6 @@ def _parameter(hint: Any, choices: tuple[str, ...] | None) -> click.ParamType:
 
 
 def _spell(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(value) or "no other"
     return "none" if value is None else str(value)

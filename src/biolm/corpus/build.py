@@ -70,7 +70,9 @@ def update_corpus(
     running = running or Running()
     corpus = open_corpus(old)
     if corpus.manifest["version"] != VERSION:
-        raise ArtifactError(f"{old} has an old format, which cannot be updated; build a corpus from all papers")
+        raise ArtifactError(
+            f"{old} has an old format, which cannot be updated; build a corpus from all papers"
+        )
     inputs = _inputs(sources, out, progress)
     check_free(out)
     names = {source.name for source in inputs}
@@ -124,13 +126,19 @@ def _build(
     found = [workspace.facts(key) for key in keys]
     said = [extract for extract in found if extract is not None]
     if len(said) < len(keys):
-        raise ArtifactError(f"extracts in {workspace.address} were removed meanwhile; run the same command again")
+        raise ArtifactError(
+            f"extracts in {workspace.address} were removed meanwhile; run the same command again"
+        )
     with new_folder(out, kind=KIND) as folder:
-        failed, first = write_report(folder / REPORT, (pair for extract in said for pair in extract.unreadable))
+        failed, first = write_report(
+            folder / REPORT, (pair for extract in said for pair in extract.unreadable)
+        )
         deletions = [deletion for extract in said for deletion in extract.deletions]
         progress.start("resolve", None, "passages")
         resolution = resolve(workspace, keys, deletions, config)
-        progress.finish(f"{len(resolution.fate):,} passages of {len(resolution.documents.document):,} articles")
+        progress.finish(
+            f"{len(resolution.fate):,} passages of {len(resolution.documents.document):,} articles"
+        )
         pinned = None if old is None else _pinned(old, resolution)
         counts = write_corpus(folder, workspace, keys, resolution, config, pinned, progress)
         outcome = counts.facts(
@@ -153,8 +161,9 @@ def _source_facts(inputs: list[Input], extracted: list[Extracted]) -> list[dict[
         said: dict[str, Any] = {"name": source.name, "bytes": sum(file.bytes for file in files)}
         if source.path.is_dir():
             said["files"] = len(files)
-        if files[0].members is not None:
-            said["members"] = list(files[0].members)
+        members = [member for file in files for member in file.members or ()]
+        if members:
+            said["members"] = members
         said["sha256"] = sha256_json([extract.identity for extract in mine])
         facts.append(said | {"extracts": [extract.key for extract in mine]})
     return facts
@@ -172,7 +181,7 @@ def _pinned(old: Corpus, resolution: Resolution) -> NDArray[np.int8]:
                 for value in batch[kind].to_pylist()
                 if value
             }
-            pinned[documents.papers_with(names)] = SPLITS.index(split)  # type: ignore[arg-type]
+            pinned[documents.papers_with(names)] = SPLITS.index(split)
     return pinned
 
 

@@ -11,7 +11,12 @@ from biolm.sources.options import TextOptions
 LicenceFilter = Literal["any", "commercial", "by"]
 NOTICES = (
     *("correction", "erratum", "addendum", "retraction", "partial-retraction", "expression-of-concern"),
-    *("published-erratum", "retraction-notice", "retraction-of-publication", "corrected-and-republished-article"),
+    *(
+        "published-erratum",
+        "retraction-notice",
+        "retraction-of-publication",
+        "corrected-and-republished-article",
+    ),
 )
 """Article types whose abstracts are about another paper ("This corrects the article ...")."""
 
@@ -100,6 +105,8 @@ def config_of(settings: dict[str, Any]) -> CorpusConfig:
     """The configuration that a manifest of format 2 records."""
     from biolm.corpus.split import parse_shares
 
-    facts = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+    facts: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
+    }
     shares, text = parse_shares(facts.pop("split")), TextOptions(**facts.pop("text"))
     return CorpusConfig(**facts, shares=shares, text=text)

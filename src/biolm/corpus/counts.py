@@ -49,7 +49,9 @@ class Counts:
         dropped = dict(zip(REASONS, np.bincount(fate, minlength=len(REASONS) + 1)[1:].tolist(), strict=True))
         kept = self._passages.total()
         if len(fate) != kept + sum(dropped.values()):
-            raise AssertionError(f"{len(fate)} passages found, but {kept} kept and {sum(dropped.values())} dropped")
+            raise AssertionError(
+                f"{len(fate)} passages found, but {kept} kept and {sum(dropped.values())} dropped"
+            )
         full = [split for split in SPLITS if self._documents[split]]
         journals = {name or "unknown": count for name, count in self._values["journal"].items()}
         return {
@@ -77,9 +79,7 @@ class Counts:
         }
 
     def _split_facts(self, split: Split) -> dict[str, Any]:
-        found = [*SECTIONS[:2]] + [
-            section for section in SECTIONS[2:] if self._passages[split, section]
-        ]
+        found = [*SECTIONS[:2]] + [section for section in SECTIONS[2:] if self._passages[split, section]]
         return {
             "passages": sum(self._passages[split, section] for section in SECTIONS),
             "documents": self._documents[split],

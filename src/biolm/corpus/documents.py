@@ -18,7 +18,18 @@ from biolm.corpus.reasons import CODE
 
 REPEATED = ("retracts", "types", "licence")
 COLUMNS = (
-    *("name", "pmid", "pmcid", "doi_key", "record_key", "form", "version", "revised", "sequence", "manuscript"),
+    *(
+        "name",
+        "pmid",
+        "pmcid",
+        "doi_key",
+        "record_key",
+        "form",
+        "version",
+        "revised",
+        "sequence",
+        "manuscript",
+    ),
     *("retracted", *REPEATED),
 )
 Rows = NDArray[np.int64]
@@ -85,9 +96,7 @@ def join_documents(articles: pa.Table, deletions: Sequence[tuple[int, Sequence[i
     sequence numbers of PubMed files with the PMIDs that they withdraw. Memory: 130 bytes an article, and
     as much again while it works.
     """
-    column = {
-        name: articles[name].to_numpy() for name in COLUMNS if name not in ("name", *REPEATED)
-    }
+    column = {name: articles[name].to_numpy() for name in COLUMNS if name not in ("name", *REPEATED)}
     preference = _preference(column)
     fate = _fates(column, preference, deletions)
     live = np.flatnonzero(fate == 0)
@@ -133,7 +142,9 @@ def _preference(column: Column) -> Rows:
     return preference
 
 
-def _fates(column: Column, preference: Rows, deletions: Sequence[tuple[int, Sequence[int]]]) -> NDArray[np.int8]:
+def _fates(
+    column: Column, preference: Rows, deletions: Sequence[tuple[int, Sequence[int]]]
+) -> NDArray[np.int8]:
     """Withdrawn PubMed records, and of those with the same PMID, or PMCID and state, all but the newest."""
     fate = np.zeros(len(preference), np.int8)
     pubmed = column["form"] == FORMS.index("pubmed")
@@ -141,10 +152,10 @@ def _fates(column: Column, preference: Rows, deletions: Sequence[tuple[int, Sequ
     for sequence, pmids in deletions:
         last_deletion.update((pmid, max(sequence, last_deletion.get(pmid, 0))) for pmid in pmids)
     if last_deletion:
-        pmids = np.array(sorted(last_deletion), np.int64)
-        until = np.array([last_deletion[pmid] for pmid in pmids.tolist()], np.int64)
-        place = np.minimum(np.searchsorted(pmids, column["pmid"]), len(pmids) - 1)
-        withdrawn = pubmed & (pmids[place] == column["pmid"]) & (column["sequence"] <= until[place])
+        gone = np.array(sorted(last_deletion), np.int64)
+        until = np.array([last_deletion[pmid] for pmid in gone.tolist()], np.int64)
+        place = np.minimum(np.searchsorted(gone, column["pmid"]), len(gone) - 1)
+        withdrawn = pubmed & (gone[place] == column["pmid"]) & (column["sequence"] <= until[place])
         fate[withdrawn] = CODE["deleted"]
     state = 2 * column["pmcid"] + column["manuscript"]
     for mine, key in (
@@ -171,7 +182,9 @@ def _naming(document: Rows, column: Column) -> Rows:
     return naming[document]
 
 
-def _of_paper(document: Rows, preference: Rows, values: NDArray, stated: NDArray[np.bool_], missing: int) -> NDArray:
+def _of_paper(
+    document: Rows, preference: Rows, values: NDArray, stated: NDArray[np.bool_], missing: int
+) -> NDArray:
     """(articles,) the value that the most preferred article of its paper states."""
     rows = np.flatnonzero(stated)
     rows = rows[np.argsort(-preference[rows], kind="stable")]

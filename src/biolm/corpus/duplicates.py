@@ -31,12 +31,14 @@ def drop_duplicates(
     text_key: NDArray[np.uint64],
     rank: Rows,
     held: NDArray[np.bool_],
+    document: Rows,
     near: Callable[[Rows, Rows], Rows] | None,
 ) -> Rows:
     """Drop each text but once, and whatever is like a held-out one; gives what each was dropped for, else −1.
 
     `rank`: (passages,) of several of one text the lowest stays; `held`: (passages,) held out themselves, which
-    must rank lowest; `near(rows, rank)`: the representative of each of the rows among them. Changes `fate`.
+    must rank lowest; `document`: (passages,) the paper of each; `near(rows, rank)`: the representative of each
+    of the rows among them. Legends of one paper may be nearly alike: they are kept. Changes `fate`.
     """
     instead = np.full(len(fate), -1, np.int64)
     rows = np.flatnonzero(fate == KEPT)
@@ -49,7 +51,7 @@ def drop_duplicates(
     if near is not None:
         rows = np.flatnonzero(fate == KEPT)
         kept = near(rows, rank[rows])
-        again = kept != rows
+        again = (kept != rows) & (document[kept] != document[rows])
         instead[rows[again]] = kept[again]
         fate[rows[again]] = CODE["near_duplicate"]
         # What an exact duplicate was dropped for may itself have been a near duplicate.

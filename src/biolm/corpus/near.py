@@ -5,7 +5,6 @@ compared with its neighbour and with the first of its group, so a group of n cos
 the whole signatures. What similar pairs connect is one text.
 """
 
-import tempfile
 from collections.abc import Sequence
 
 import numpy as np
@@ -85,9 +84,7 @@ def cluster(signatures: NDArray[np.uint16], bands: NDArray[np.uint64], threshold
             block = slice(begin, begin + BLOCK_PAIRS)
             similar[block] = similarity(signatures[left[block]], signatures[right[block]]) >= threshold
         if similar.any():
-            merged = connected_components(
-                len(component), component[left[similar]], component[right[similar]]
-            )
+            merged = connected_components(len(component), component[left[similar]], component[right[similar]])
             component = merged[component]
     return component
 

@@ -66,8 +66,8 @@ class Corpus:
     ) -> Iterator[pa.RecordBatch]:
         """The passages of a split in the order of the corpus, as record batches of at most `batch_rows`.
 
-        `columns`: all unless given. One row group is in memory at a time. Raises ArtifactError for a split without passages, a column
-        that the format lacks, or a damaged file.
+        `columns`: all unless given. One row group is in memory at a time. Raises ArtifactError for a split
+        without passages, a column that the format lacks, or a damaged file.
         """
         columns = self.columns if columns is None else columns
         unknown = sorted(set(columns) - set(self.columns))

@@ -34,7 +34,7 @@ MEANING: dict[Reason, str] = {
     "no_text": "an abstract or figure without any text",
     "too_short": "fewer characters than the minimum",
     "too_long": "more characters than the maximum",
-    "boilerplate": "says only that there is nothing, or where it is (\"No abstract available\")",
+    "boilerplate": 'says only that there is nothing, or where it is ("No abstract available")',
     "symbols": "mostly numbers or symbols",
     "language": "stated to be in a language that was not asked for",
     "other_record": "of another record of a paper whose abstract or legends are taken from a better one",

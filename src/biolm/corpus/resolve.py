@@ -20,7 +20,6 @@ from biolm.corpus.near import NearDuplicates
 from biolm.corpus.workspace import Workspace
 
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolution:
     """The fate of every passage of the extracts."""
@@ -67,7 +66,7 @@ def resolve(
     near = None
     if config.near_duplicates is not None:
         near = NearDuplicates(workspace, keys, offsets, config.near_duplicates)
-    instead = drop_duplicates(fate, text_key, rank, held, near)
+    instead = drop_duplicates(fate, text_key, rank, held, documents.document[article], near)
     return Resolution(
         documents=documents,
         article_offsets=article_offsets,

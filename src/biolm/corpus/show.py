@@ -1,6 +1,8 @@
 """What a corpus holds, for a person or a machine."""
 
+import random
 from collections import Counter
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,20 +16,22 @@ if TYPE_CHECKING:
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 TOP = 10
 """How many journals and languages are listed."""
-EXAMPLES = 3
+LENGTHS = (0, 100, 200, 400, 600, 800, 1000, 1250, 1500, 2000, 3000, 5000)
+"""Where the classes of the length histogram begin, in characters."""
 
 
-def corpus_facts(corpus: Corpus) -> dict[str, Any]:
+def corpus_facts(corpus: Corpus, *, examples: int = 3, seed: int = 0) -> dict[str, Any]:
     """Everything that `biolm corpus show` says, as JSON values.
 
     Reads the whole corpus once, in batches: counts from the manifest, and journals, years, lengths in
-    characters and example passages from the Parquet files.
+    characters and `examples` random passages from the Parquet files, half of them legends where there are any.
     """
     manifest = corpus.manifest
     journals: Counter[str] = Counter()
     years: Counter[int] = Counter()
     lengths: dict[str, np.ndarray] = {}
-    wanted, seen, examples = _example_places(manifest), Counter[str](), []
+    wanted, seen = _example_places(manifest, examples, seed), Counter[str]()
+    shown: list[dict[str, Any]] = []
     for split in corpus.splits:
         columns = ("text", "section", "label", "document", "journal", "year")
         for batch in corpus.iter_batches(split, columns):
@@ -41,7 +45,7 @@ def corpus_facts(corpus: Corpus) -> dict[str, Any]:
                 for place in wanted.get(section, ()):
                     if 0 <= place - seen[section] < len(rows):
                         row = batch.slice(int(rows[place - seen[section]]), 1).to_pylist()[0]
-                        examples.append({"split": split} | row)
+                        shown.append({"split": split} | row)
                 seen[section] += len(rows)
     return {
         "folder": str(corpus.folder),
@@ -50,7 +54,8 @@ def corpus_facts(corpus: Corpus) -> dict[str, Any]:
         "journals": {"different": len(journals), "top": dict(journals.most_common(TOP))},
         "years": {str(year): years[year] for year in sorted(years)},
         "characters": {section: _quantiles(lengths[section]) for section in sorted(lengths)},
-        "examples": examples[:EXAMPLES],
+        "histogram": {section: _histogram(lengths[section]) for section in sorted(lengths)},
+        "examples": shown,
         "command": manifest["command"],
     }
 
@@ -97,6 +102,15 @@ def print_facts(facts: dict[str, Any], console: "Console") -> None:
         lengths.add_row(section, *_numbers(*quantiles.values()))
     show(lengths)
 
+    most = max((count for of in facts["histogram"].values() for count in of.values()), default=0)
+    histogram = table("Passages by length", "characters", *facts["histogram"], "")
+    for name in next(iter(facts["histogram"].values()), {}):
+        counts_of = [of[name] for of in facts["histogram"].values()]
+        bar = "█" * round(30 * sum(counts_of) / max(most, 1) / 2)
+        histogram.add_row(name, *_numbers(*counts_of), Text(bar, style="blue"))
+    histogram.columns[-1].justify = "left"
+    show(histogram)
+
     for title, found in (
         ("Licences", facts["licences"]),
         (f"Languages{_top_of(len(facts['languages']))}", dict([*facts["languages"].items()][:TOP])),
@@ -116,16 +130,39 @@ def print_facts(facts: dict[str, Any], console: "Console") -> None:
         console.print()
 
 
-def _example_places(manifest: dict[str, Any]) -> dict[str, list[int]]:
-    """Which passages of each section to show, spread over the corpus: one of the rarer section."""
+def print_explanation(paper: str, rows: list[dict[str, Any]], console: "Console") -> None:
+    """Print what happened to each passage of one paper."""
+    from rich.text import Text
+
+    console.print(Text(f"{paper}: {rows[0]['document']}", style="bold"))
+    for row in rows:
+        what = " ".join(filter(None, (row["section"] or "record", row["label"])))
+        instead = f"; kept instead: that of {row['instead']}" if row.get("instead") else ""
+        where = f" ({row['split']})" if row["split"] else f": {row['meaning']}{instead}"
+        console.print(Text(f"  {what:<28} {row['outcome']}{where}"))
+        text = row.get("text", "")
+        shown = f'"{text[:90]}{" …" if len(text) > 90 else ""}" ' if text else ""
+        console.print(Text(f"    {shown}from {row['source']}", style="dim"))
+
+
+def _example_places(manifest: dict[str, Any], examples: int, seed: int) -> dict[str, list[int]]:
+    """Which passages of each section to show, by chance."""
     totals = Counter[str]()
     for split in manifest["splits"].values():
         totals.update({name: section["passages"] for name, section in split["sections"].items()})
-    common, rare = (name for name, _ in totals.most_common())
-    places = {rare: [totals[rare] // 2] if totals[rare] else []}
-    spread = EXAMPLES - len(places[rare])
-    places[common] = sorted({(2 * i + 1) * totals[common] // (2 * spread) for i in range(spread)})
-    return places
+    chance = random.Random(seed)  # noqa: S311  nothing secret
+    legends = min(examples // 2, totals["figure_legend"])
+    wanted = {"figure_legend": legends, "abstract": min(examples - legends, totals["abstract"])}
+    return {name: sorted(chance.sample(range(totals[name]), count)) for name, count in wanted.items()}
+
+
+def _histogram(lengths: np.ndarray) -> dict[str, int]:
+    """Passages by length class: "0–99", ..., "5000 and more"."""
+    edges = [*LENGTHS, max(len(lengths), LENGTHS[-1] + 1)]
+    names = [f"{low:,}–{high - 1:,}" for low, high in pairwise(edges[:-1])] + [f"{LENGTHS[-1]:,} and more"]
+    return {
+        name: int(lengths[low:high].sum()) for name, (low, high) in zip(names, pairwise(edges), strict=True)
+    }
 
 
 def _add(total: np.ndarray | None, more: np.ndarray) -> np.ndarray:

@@ -73,7 +73,10 @@ def extract_all(
         nonlocal articles
         articles += more
         seconds = max(time.monotonic() - started, 1e-3)
-        progress.update(done / 1e6, f"{articles:,} articles, {articles / seconds:,.0f}/s, {done / 1e6 / seconds:,.1f} MB/s")
+        progress.update(
+            done / 1e6,
+            f"{articles:,} articles, {articles / seconds:,.0f}/s, {done / 1e6 / seconds:,.1f} MB/s",
+        )
 
     progress.start("read papers", sum(sizes) / 1e6, "MB")
     largest_first = sorted(range(len(shards)), key=lambda index: (-sizes[index], index))
@@ -82,8 +85,9 @@ def extract_all(
         done += sizes[index]
         say()
     failed = sum(result.failed for result in results.values())
+    passages = sum(result.passages for result in results.values())
     progress.finish(
-        f"{sum(r.articles for r in results.values()):,} articles, {sum(r.passages for r in results.values()):,} passages"
+        f"{sum(result.articles for result in results.values()):,} articles, {passages:,} passages"
         + (f", {failed:,} unreadable" if failed else "")
     )
     return [results[index] for index in range(len(shards))]

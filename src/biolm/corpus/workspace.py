@@ -39,7 +39,9 @@ class Workspace:
             )
             self._files.makedirs(self._root, exist_ok=True)
         except (OSError, ValueError, ImportError) as error:
-            raise InputError(f"--work {self.address} cannot be used: {error}; choose another --work") from None
+            raise InputError(
+                f"--work {self.address} cannot be used: {error}; choose another --work"
+            ) from None
 
     def facts(self, key: str) -> ExtractFacts | None:
         """What a finished extract holds; None where there is none."""
@@ -61,7 +63,7 @@ class Workspace:
         return tempfile.TemporaryDirectory(
             prefix=f"{_DRAFT}{socket.gethostname()}-{os.getpid()}-",
             dir=self._root if self._local else None,
-            ignore_cleanup_errors=True
+            ignore_cleanup_errors=True,
         )
 
     def keep(self, key: str, facts: ExtractFacts, tables: dict[str, Path]) -> None:

@@ -44,7 +44,9 @@ def write_corpus(
     seen = np.zeros(len(resolution.documents.document), bool)
     progress.start("write corpus", len(resolution.fate), "passages")
     with ExitStack() as files:
-        writers = [files.enter_context(SplitWriter(folder, split, config.passages_per_file)) for split in SPLITS]
+        writers = [
+            files.enter_context(SplitWriter(folder, split, config.passages_per_file)) for split in SPLITS
+        ]
         dropped = files.enter_context(parquet_writer(folder / DROPPED, DROPPED_SCHEMA))
         for number, key in enumerate(keys):
             begin = resolution.article_offsets[number]
@@ -65,14 +67,18 @@ def write_corpus(
                         writer.add(part, resolution.article[kept[mine]])
                 gone = rows[resolution.fate[rows] != KEPT]
                 if len(gone):
-                    dropped.write_table(_dropped_rows(resolution, articles, passages, gone, begin, gone - rows[0]))
+                    dropped.write_table(
+                        _dropped_rows(resolution, articles, passages, gone, begin, gone - rows[0])
+                    )
                 progress.update(int(rows[-1]) + 1)
             empty = np.flatnonzero(articles["passages"].to_numpy() == 0)
             if len(empty):
                 dropped.write_table(_empty_rows(resolution, articles, empty, begin))
         for writer in writers:
             writer.finish()
-    progress.finish(f"{int(np.count_nonzero(resolution.fate == KEPT)):,} passages kept of {len(resolution.fate):,}")
+    progress.finish(
+        f"{int(np.count_nonzero(resolution.fate == KEPT)):,} passages kept of {len(resolution.fate):,}"
+    )
     return counts
 
 
@@ -116,14 +122,14 @@ def _document_names(resolution: Resolution, articles: NDArray[np.int64]) -> pa.A
     return documents.names.take(pa.array(documents.naming[articles])).cast(pa.string())
 
 
-def _ids(resolution: Resolution, articles: NDArray[np.int64], own_doi: pa.Array, names: pa.Array) -> Mapping[str, pa.Array]:
+def _ids(
+    resolution: Resolution, articles: NDArray[np.int64], own_doi: pa.Array, names: pa.Array
+) -> Mapping[str, pa.Array]:
     """The ids of the articles' papers, whichever record states them."""
     documents = resolution.documents
 
     def numbers(values: NDArray[np.int64], prefix: str) -> pa.Array:
-        return pc.binary_join_element_wise(
-            prefix, pa.array(values, mask=values == 0).cast(pa.string()), ""
-        )
+        return pc.binary_join_element_wise(prefix, pa.array(values, mask=values == 0).cast(pa.string()), "")
 
     from_name = pc.if_else(pc.starts_with(names, "doi:"), pc.utf8_slice_codeunits(names, 4), None)
     return {

@@ -50,7 +50,18 @@ ROW_GROUP_PASSAGES = 8192
 ROW_GROUP_CHARACTERS = 16_000_000
 """A row group ends before the article that would exceed either: it is what a writer and a reader hold in memory."""
 REPEATED_COLUMNS = [
-    *("section", "label", "journal", "year", "licence", "language", "source", "kind", "article_type", "rights"),
+    *(
+        "section",
+        "label",
+        "journal",
+        "year",
+        "licence",
+        "language",
+        "source",
+        "kind",
+        "article_type",
+        "rights",
+    ),
     *("reason", "characters"),
 ]
 """Columns whose values repeat within a row group, so that a dictionary pays."""
@@ -93,7 +104,8 @@ class SplitWriter:
             count = end - begin
             new_file = self._passages_in_file and self._passages_in_file + count > self._passages_per_file
             full = self._passages and (
-                self._passages + count > ROW_GROUP_PASSAGES or self._characters + length > ROW_GROUP_CHARACTERS
+                self._passages + count > ROW_GROUP_PASSAGES
+                or self._characters + length > ROW_GROUP_CHARACTERS
             )
             if new_file or full:
                 self._waiting.append(passages.slice(taken, begin - taken))

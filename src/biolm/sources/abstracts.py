@@ -3,12 +3,15 @@
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
 
 from biolm.records import Abstract
-from biolm.sources.text import RULES, Rules, paragraph, raw_text, section, text_of, with_colon
+from biolm.sources.options import TextOptions
+from biolm.sources.text import Rules, paragraph, raw_text, rules_for, section, text_of, with_colon
 from biolm.sources.xml import Element, local_name
 
 XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
+_DEFAULT = TextOptions()
 BESIDE = frozenset(
     {
         "graphical",
@@ -51,14 +54,17 @@ _IMPRINT = re.compile(
 )
 
 
-def abstracts_of(elements: Iterable[Element], article_language: str | None) -> tuple[Abstract, ...]:
+def abstracts_of(
+    elements: Iterable[Element], article_language: str | None, options: TextOptions = _DEFAULT
+) -> tuple[Abstract, ...]:
     """The abstracts with text, the main one first where there is one, the others in their order.
 
     Main is the longest of those without type, or with one that means no more than "abstract", in the
     article's language before any other; where there is none, the longest of a type that can stand for it
     ("executive-summary"). A `trans-abstract` never is.
     """
-    found = [abstract for abstract in map(_abstract, elements) if abstract.text]
+    rules = _abstract_rules(options)
+    found = [abstract for element in elements if (abstract := _abstract(element, rules)).text]
     plain = [abstract for abstract in found if abstract.kind is None]
     own = [abstract for abstract in plain if abstract.language in (None, article_language)]
     standing = [abstract for abstract in found if abstract.kind not in BESIDE]
@@ -72,14 +78,14 @@ def without_imprint(text: str) -> str:
     return _IMPRINT.sub("", text) if "©" in text else text
 
 
-def _abstract(element: Element) -> Abstract:
+def _abstract(element: Element, rules: Rules) -> Abstract:
     kind = element.get("abstract-type")
     if local_name(element) == "trans-abstract":
         kind = "translation"
     elif kind is None or kind.lower() in MAIN:
         heading = text_of(next((child for child in element if local_name(child) == "title"), None))
         kind = HEADED.get(heading.rstrip(":. ").lower())
-    text = without_imprint(text_of(element, section, ABSTRACT_RULES))
+    text = without_imprint(text_of(element, section, rules))
     return Abstract(text=text, kind=kind, language=element.get(XML_LANG))
 
 
@@ -95,4 +101,6 @@ def _abstract_paragraph(element: Element, out: list[str], rules: Rules) -> None:
     paragraph(element, out, rules)
 
 
-ABSTRACT_RULES: Rules = {**RULES, "p": _abstract_paragraph}
+@lru_cache
+def _abstract_rules(options: TextOptions) -> Rules:
+    return Rules({**rules_for(options), "p": _abstract_paragraph}, options)

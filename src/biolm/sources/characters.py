@@ -27,9 +27,12 @@ _LISTED = re.compile(f"[{''.join(_TABLE)}]")  # ten times faster than str.transl
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
 
 
-def clean(text: str) -> str:
-    """NFC, the table above, no control characters, every run of white space one space, none at the ends."""
-    if not text.isascii():
+def clean(text: str, *, normalize: bool = True) -> str:
+    """NFC, the table above, no control characters, every run of white space one space, none at the ends.
+
+    Without `normalize` only the last two.
+    """
+    if normalize and not text.isascii():
         text = unicodedata.normalize("NFC", _LISTED.sub(lambda match: _TABLE[match[0]], text))
     text = " ".join(text.split())
     return text if text.isprintable() else " ".join(_CONTROL.sub(" ", text).split())

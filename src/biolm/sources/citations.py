@@ -30,7 +30,11 @@ _BEHIND = re.compile(
     rf"(?<=[^\W_])[.,;:)\]”\"]?(?:[,–-]?{_NUMBER})+|(?<=[.,;:)\]]){_NUMBER}(?:[,–-]?{_NUMBER})*"
 )
 _SEVERAL = re.compile(rf"{GONE}(?:[\s,;–—−‐-]*{GONE})+")
-_EMPTY_BRACKETS = re.compile(rf"[\[(]\s*{GONE}[\s,;]*[\])]")
+_POINTER = (
+    r"(?:(?:supplementary|suppl?\.?|additional)\s+)?"
+    r"(?:fig(?:ure|\.)?s?\.?|tables?|files?|videos?|movies?|materials?)\s*"
+)
+_EMPTY_BRACKETS = re.compile(rf"[\[(]{_LEAD}(?:{_POINTER})?{GONE}[\s,;]*[\])]", re.IGNORECASE)
 _LAST_IN_BRACKETS = re.compile(rf"\s*[,;]?\s*{GONE}\s*(?=[\])])")
 _FIRST_IN_BRACKETS = re.compile(rf"(?<=[\[(])\s*{GONE}\s*[,;]?\s*")
 _GONE_WITH_SPACE = re.compile(rf"(?<=\.){GONE}\.|\s+{GONE}(?=[\s.,;:)\]]|$)|{GONE}")

@@ -1,18 +1,26 @@
 """A JATS (or NLM) article element as an `Article`."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from biolm.records import Article, Figure
 from biolm.sources.abstracts import XML_LANG, abstracts_of
 from biolm.sources.ids import content_hash, earliest_year, plain_doi, plain_pmcid, plain_pmid
 from biolm.sources.licence import spdx_licence
 from biolm.sources.options import TextOptions
-from biolm.sources.text import text_of, untitled
+from biolm.sources.text import rules_for, text_of, untitled
 from biolm.sources.xml import PAPERS, Element, Unusable, local_name, words_of
 
 OTHER_ARTICLES = frozenset({"sub-article", "response"})
 """Articles inside the article: reviews, replies, translations. None of theirs is the article's."""
+FIGURES = ("fig", "fig-group")
+SUPPLEMENTS = ("supplementary-material", "media")
+ONLY_A_FILE = re.compile(
+    r"(?:(?:electronic )?(?:supplement\w+|supporting|additional) (?:material|file|information|data)s?|esm)?"
+    r"[\s\d.:SA-Z]{0,8}(?:\([\w .,]{1,20}\))?\W*",
+    re.IGNORECASE,
+)
+"""A supplement's caption that says no more than that it is one: "Supplementary material 1 (DOCX 844 kb)"."""
 NOT_PUBLISHED = frozenset(
     {
         "pmc-release",
@@ -60,8 +68,8 @@ def parse_article(root: Element, source: str, options: TextOptions = _DEFAULT) -
         pmcid=pmcid,
         doi=doi,
         title=title,
-        abstracts=abstracts_of(_children(meta, "abstract", "trans-abstract"), language),
-        figures=tuple(_figures(root)),
+        abstracts=abstracts_of(_children(meta, "abstract", "trans-abstract"), language, options),
+        figures=tuple(_figures(root, options)),
         journal=_journal(_first(front, "journal-meta")),
         year=_year(meta),
         licence=_licence(meta),
@@ -141,15 +149,36 @@ def _year(meta: Element) -> int | None:
     return earliest_year(words_of(year) for date in dates for year in _children(date, "year"))
 
 
-def _figures(root: Element) -> Iterator[Figure]:
+def _figures(root: Element, options: TextOptions) -> Iterator[Figure]:
     """Every figure with a legend, in document order; a group's caption is a legend of its own."""
-    for element in root.iter("{*}fig", "{*}fig-group"):
-        if any(local_name(ancestor) in OTHER_ARTICLES for ancestor in element.iterancestors()):
+    names = [*FIGURES, *(SUPPLEMENTS if options.supplementary else ())]
+    rules = rules_for(options)
+    look_up = not options.sub_articles and next(root.iter(*_any_space(OTHER_ARTICLES)), None) is not None
+    for element in root.iter(*_any_space(names)):
+        if look_up and any(local_name(ancestor) in OTHER_ARTICLES for ancestor in element.iterancestors()):
             continue
         caption = _first(element, "caption")
-        title, text = text_of(_first(caption, "title")), text_of(caption, untitled)
-        if title or text:
-            yield Figure(label=text_of(_first(element, "label")), title=title, caption=text)
+        if caption is None:
+            continue
+        title, text = text_of(_first(caption, "title"), rules=rules), text_of(caption, untitled, rules)
+        supplementary = local_name(element) in SUPPLEMENTS
+        if (title or text) and not (supplementary and ONLY_A_FILE.fullmatch(f"{title} {text}".strip())):
+            yield Figure(
+                label=text_of(_first(element, "label"), rules=rules),
+                title=title,
+                caption=text,
+                supplementary=supplementary,
+                rights=_rights(element),
+            )
+
+
+def _any_space(names: Iterable[str]) -> Iterator[str]:
+    return (f"{{*}}{name}" for name in names)
+
+
+def _rights(figure: Element) -> str | None:
+    """What the figure says of its rights, outside its caption."""
+    return " ".join(words_of(child) for child in _children(figure, "attrib", "permissions")) or None
 
 
 def _licence(meta: Element) -> str:

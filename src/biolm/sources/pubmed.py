@@ -1,12 +1,13 @@
 """A PubMed record as an `Article`."""
 
 import re
+import sys
 
 from biolm.records import Abstract, Article, Deletion
 from biolm.sources.abstracts import without_imprint
 from biolm.sources.ids import content_hash, earliest_year, plain_doi, plain_pmcid, plain_pmid
 from biolm.sources.options import TextOptions
-from biolm.sources.text import text_of, with_colon
+from biolm.sources.text import Rules, rules_for, text_of, with_colon
 from biolm.sources.xml import Element, Unusable, words_of
 
 RECORDS = ("PubmedArticle", "PubmedBookArticle")
@@ -71,22 +72,28 @@ def parse_record(record: Element, source: str, options: TextOptions = _DEFAULT) 
         citation = article = record.find("BookDocument")
     if citation is None or article is None:
         raise Unusable("a PubMed record without an article")
-    ids = {
-        element.get("IdType"): words_of(element)
-        for path in ("PubmedData/ArticleIdList/ArticleId", "PubmedBookData/ArticleIdList/ArticleId")
-        for element in record.iterfind(path)
-    }
+    ids: dict[str | None, str] = {}
+    for part in record:
+        if part.tag in ("PubmedData", "PubmedBookData") and (found := part.find("ArticleIdList")) is not None:
+            ids |= {
+                element.get("IdType"): words_of(element) for element in found if element.tag == "ArticleId"
+            }
     electronic = [
-        words_of(e) for e in article.iterfind("ELocationID[@EIdType='doi']") if e.get("ValidYN") != "N"
+        words_of(element)
+        for element in article
+        if element.tag == "ELocationID" and element.get("EIdType") == "doi" and element.get("ValidYN") != "N"
     ]
     number = citation.find("PMID")
     pmid = plain_pmid(words_of(number))
     pmcid = plain_pmcid(ids.get("pmc", ""))
     doi = plain_doi(" ".join((ids.get("doi", ""), *electronic)))
-    types = tuple(_hyphens(words_of(e)) for e in article.iterfind("PublicationTypeList/PublicationType"))
+    listed = article.find("PublicationTypeList")
+    types = () if listed is None else tuple(_hyphens(words_of(element)) for element in listed)
+    remarks = citation.find("CommentsCorrectionsList")
     comments = [
         (comment.get("RefType"), plain_pmid(words_of(comment.find("PMID"))))
-        for comment in citation.iterfind("CommentsCorrectionsList/CommentsCorrections")
+        for comment in (() if remarks is None else remarks)
+        if comment.get("RefType") in ("RetractionIn", "RetractionOf")
     ]
     return Article(
         source=source,
@@ -94,7 +101,7 @@ def parse_record(record: Element, source: str, options: TextOptions = _DEFAULT) 
         pmcid=pmcid,
         doi=doi,
         title=_title(article),
-        abstracts=_abstracts(article, citation),
+        abstracts=_abstracts(article, citation, rules_for(options)),
         journal=words_of(article.find("Journal/Title"))
         or words_of(citation.find("MedlineJournalInfo/MedlineTA"))
         or None,
@@ -112,36 +119,41 @@ def parse_record(record: Element, source: str, options: TextOptions = _DEFAULT) 
 
 def _title(article: Element) -> str:
     """PubMed brackets a title that it translated: "[The pineal body]." reads "The pineal body."."""
-    title = _TRANSLATED.sub("", text_of(article.find("ArticleTitle")))
-    if found := _BRACKETED.fullmatch(title):
+    title = text_of(article.find("ArticleTitle"))
+    if "transl)" in title:
+        title = _TRANSLATED.sub("", title)
+    if title[:1] == "[" and (found := _BRACKETED.fullmatch(title)):
         title = f"{found[1]}."
     return title or text_of(article.find("VernacularTitle"))
 
 
-def _abstracts(article: Element, citation: Element) -> tuple[Abstract, ...]:
+def _abstracts(article: Element, citation: Element, rules: Rules) -> tuple[Abstract, ...]:
     """The record's `Abstract`, English by PubMed's rules, and every `OtherAbstract` behind it, typed."""
     found = []
-    if main := _sections(article.find("Abstract")):
+    if main := _sections(article.find("Abstract"), rules):
         found.append(Abstract(text=main, language="en"))
     for other in citation.iterfind("OtherAbstract"):
-        if text := _sections(other):
+        if text := _sections(other, rules):
             language = _language(other.get("Language", ""))
             found.append(Abstract(text=text, kind=(other.get("Type") or "other").lower(), language=language))
     return tuple(found)
 
 
-def _sections(abstract: Element | None) -> str:
+def _sections(abstract: Element | None, rules: Rules) -> str:
     """ "Label: text" for each part; a label without text is content itself."""
     parts = []
     for element in () if abstract is None else abstract.iterfind("AbstractText"):
-        label, text = " ".join(element.get("Label", "").split()), text_of(element)
+        label, text = " ".join(element.get("Label", "").split()), text_of(element, rules=rules)
         if label.upper() in ("UNLABELLED", "UNASSIGNED"):
             label = ""
         if label and text:
             parts.append(f"{with_colon(label)} {text}")
         elif label or text:
             parts.append(label or text)
-    return without_imprint(TRUNCATED.sub("", " ".join(parts)))
+    whole = " ".join(parts)
+    if whole.endswith((")", ").", ") .")):  # a search from every space is slow
+        whole = TRUNCATED.sub("", whole)
+    return without_imprint(whole)
 
 
 def _year(article: Element) -> int | None:
@@ -172,4 +184,4 @@ def _number(text: str) -> int:
 
 def _hyphens(name: str) -> str:
     """ "Journal Article" as "journal-article"."""
-    return "-".join(name.lower().split())
+    return sys.intern("-".join(name.lower().split()))

@@ -7,12 +7,14 @@ may be bad: it is given as `Unreadable`, and the stream goes on.
 import os
 import stat
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
 from biolm.errors import InputError
 from biolm.records import Article, Deletion, Unreadable
 from biolm.sources.archives import Member, tar_members, unpacked_chunks, zip_members
+from biolm.sources.cut import cut_article, cut_records
 from biolm.sources.jats import parse_article
 from biolm.sources.options import TextOptions
 from biolm.sources.pubmed import DELETION, RECORDS, parse_deletion, parse_record
@@ -34,6 +36,8 @@ TAR_ENDINGS = (".tar", ".tar.gz", ".tgz")
 ZIP_ENDINGS = (".zip", ".whl")
 BUNDLES = frozenset({"articles", "pmc-articleset"})
 """Roots that hold many JATS articles."""
+BATCH_BYTES = 1 << 20
+"""PubMed records that are parsed together."""
 
 Stream = Iterator[Article | Unreadable | Deletion]
 _DEFAULT = TextOptions()
@@ -174,13 +178,23 @@ def _read_xml(chunks: Iterator[bytes], name: str, options: TextOptions) -> Strea
     whole = chain(head, chunks)
     kind = local_name(root)
     if kind == "article":
-        yield _article(parse_xml(_joined(whole)), name, options)
+        yield _whole_article(_joined(whole), name, options)
     elif kind == "PubmedArticleSet":
         yield from _read_records(Records(root, whole, (*RECORDS, DELETION)), name, options)
     elif kind in BUNDLES:
         yield from _read_records(Records(root, whole, ("article",)), name, options)
     else:
         raise Unusable(f"its root is <{one_line(kind)}>, which is neither JATS nor PubMed", PAPERS)
+
+
+def _whole_article(data: bytes, name: str, options: TextOptions) -> Article:
+    short = cut_article(data)
+    if short is not data:
+        with suppress(Unusable):
+            article = _article(parse_xml(short), name, options)
+            if article.pmid or article.pmcid or article.doi:  # else its hash is that of all of it
+                return article
+    return _article(parse_xml(data), name, options)
 
 
 def _kept(chunks: Iterator[bytes], head: list[bytes]) -> Iterator[bytes]:
@@ -199,19 +213,66 @@ def _joined(chunks: Iterator[bytes]) -> bytes:
 
 
 def _read_records(records: Records, name: str, options: TextOptions) -> Stream:
-    for number, record in enumerate(records, 1):
-        source = f"{name}#{number}"
+    """Records in batches that are parsed as one document; where a batch does not parse, one by one."""
+    number = 1
+    batch: list[bytes] = []
+    size = 0
+    failure: Unusable | None = None
+    found = iter(records)
+    while True:
         try:
-            element = records.parse(record)
-            if local_name(element) in RECORDS:
-                pmid = words_of(next(element.iter("PMID"), None))
-                source = f"{name}#{one_line(pmid) or f'record-{number}'}"
-            if local_name(element) == DELETION:
+            record = next(found, None)
+        except Unusable as error:  # the file breaks off; what came before it counts
+            record, failure = None, error
+        if record is not None:
+            batch.append(record)
+            size += len(record)
+        if size >= BATCH_BYTES or record is None:
+            yield from _read_batch(records, batch, name, number, options)
+            number += len(batch)
+            batch, size = [], 0
+        if failure is not None:
+            raise failure
+        if record is None:
+            return
+
+
+def _read_batch(records: Records, batch: list[bytes], name: str, number: int, options: TextOptions) -> Stream:
+    """The articles of some records, the first of which is the file's `number`-th."""
+    cut = cut_records if records.pubmed else cut_article
+    elements: list[Element] = []
+    if records.pubmed or len(batch) == 1:
+        with suppress(Unusable):
+            elements = records.parse(cut(b"".join(batch)))
+    whole = len(elements) != len(batch)
+    for place, record in enumerate(batch):
+        source = f"{name}#{number + place}"
+        try:
+            element = _record(records, record, cut) if whole else elements[place]
+            kind = local_name(element)
+            if kind == DELETION:
                 yield parse_deletion(element, name)
-            else:
-                yield _article(element, source, options)
+                continue
+            if kind in RECORDS:
+                pmid = words_of(next(element.iter("PMID"), None))
+                source = f"{name}#{one_line(pmid) or f'record-{number + place}'}"
+            article = _article(element, source, options)
+            if not (article.pmid or article.pmcid or article.doi):
+                article = _article(records.parse(record)[0], source, options)  # its hash is that of all of it
+            yield article
         except Unusable as error:
             yield Unreadable(source=source, reason=error.reason)
+
+
+def _record(records: Records, record: bytes, cut: Callable[[bytes], bytes]) -> Element:
+    """The element of one record, read whole where it does not parse when cut."""
+    short = cut(record)
+    if short is not record:
+        with suppress(Unusable):
+            (element,) = records.parse(short)
+            return element
+    (element,) = records.parse(record)
+    return element
 
 
 def _article(element: Element, source: str, options: TextOptions) -> Article:

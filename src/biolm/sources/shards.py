@@ -6,7 +6,7 @@ changes its own group and no other. Nothing here depends on how many processes w
 """
 
 import hashlib
-import os
+import zipfile
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,8 @@ from biolm.artifacts import sha256_file, sha256_json
 from biolm.errors import InputError
 from biolm.records import Unreadable
 from biolm.sources.options import TextOptions
-from biolm.sources.read import TAR_ENDINGS, Stream, papers_below, read_file
-from biolm.sources.xml import Unusable
+from biolm.sources.read import PAPER_ENDINGS, TAR_ENDINGS, ZIP_ENDINGS, Stream, papers_below, read_file
+from biolm.sources.xml import AGAIN, PAPERS, Unusable, one_line
 
 GROUP_FILES = 64
 """Files of a group on average; at most four times as many."""
@@ -36,7 +36,9 @@ class PaperFile:
     """What it is called in a corpus; begins with the name of its source."""
     bytes: int
     members: tuple[str, ...] | None = None
-    """The members to read of an archive, sorted; None for all."""
+    """The members to read of an archive; None for all."""
+    content: str | None = None
+    """What tells its contents, where the archive's directory says so; None to hash them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +60,10 @@ def plan_shards(path: Path, name: str, members: Collection[str] | None = None) -
 
     Raises InputError where it cannot be listed, or a folder holds no papers.
     """
+    if path.name.lower().endswith(ZIP_ENDINGS):
+        return [Shard(files=files, alone=True) for files in _groups(_zipped(path, name, members))]
     if not path.is_dir():
-        chosen = None if members is None else tuple(sorted(members))
-        file = PaperFile(path=str(path), name=name, bytes=path.stat().st_size, members=chosen)
+        file = PaperFile(path=str(path), name=name, bytes=path.stat().st_size)
         return [Shard(files=(file,), alone=True)]
     try:
         found = [
@@ -70,6 +73,36 @@ def plan_shards(path: Path, name: str, members: Collection[str] | None = None) -
     except Unusable as error:
         raise InputError(f"{path}: {error.reason}; {error.remedy}") from None
     return [Shard(files=files, alone=False) for files in _groups(found)]
+
+
+def _zipped(path: Path, name: str, members: Collection[str] | None) -> list[PaperFile]:
+    """The papers of a zip archive, each as a file of its own: its directory tells their sizes and checksums."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise InputError(f"{path}: no whole zip archive: {one_line(error)}; {AGAIN}") from None
+    wanted = [
+        entry
+        for entry in entries
+        if (
+            entry.filename in members
+            if members is not None
+            else entry.filename.lower().endswith(PAPER_ENDINGS)
+        )
+    ]
+    if not wanted:
+        raise InputError(f"{path}: holds no file ending in {', '.join(PAPER_ENDINGS)}; {PAPERS}")
+    return [
+        PaperFile(
+            path=str(path),
+            name=name,
+            bytes=entry.compress_size,
+            members=(entry.filename,),
+            content=f"{entry.filename} {entry.CRC:08x} {entry.file_size}",
+        )
+        for entry in sorted(wanted, key=lambda entry: entry.filename)
+    ]
 
 
 def _groups(files: list[PaperFile]) -> Iterator[tuple[PaperFile, ...]]:
@@ -82,7 +115,11 @@ def _groups(files: list[PaperFile]) -> Iterator[tuple[PaperFile, ...]]:
             group, size = [], 0
         group.append(file)
         size += file.bytes
-        if large or hashlib.blake2b(file.name.encode(), digest_size=4).digest()[0] % GROUP_FILES == 0:
+        if (
+            large
+            or hashlib.blake2b((file.content or file.name).encode(), digest_size=4).digest()[0] % GROUP_FILES
+            == 0
+        ):
             yield tuple(group)
             group, size = [], 0
     if group:
@@ -94,7 +131,7 @@ def identity(shard: Shard) -> str:
     facts = []
     for file in shard.files:
         try:
-            content = sha256_file(Path(file.path))
+            content = file.content or sha256_file(Path(file.path))
         except OSError as error:
             content = f"unreadable: {error.strerror}"
         facts.append([file.name, content, file.members])

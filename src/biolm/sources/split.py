@@ -26,6 +26,8 @@ class Records:
     """
 
     def __init__(self, root: Element, chunks: Iterator[bytes], names: tuple[str, ...]) -> None:
+        self.pubmed = "PubmedArticle" in names
+        """Whether the records are PubMed's."""
         prefix = f"{root.prefix}:" if root.prefix else ""
         self._root = f"{prefix}{etree.QName(root).localname}"
         declared = (
@@ -78,6 +80,6 @@ class Records:
                 raise Unusable(f"holds a record of more than {MAX_RECORD_BYTES >> 20} MiB")
         raise Unusable(f"cut off: it ends before </{self._root}>")
 
-    def parse(self, record: bytes) -> Element:
-        """The element of one record. Raises Unusable where it is broken."""
-        return parse_xml(b"".join((self._before, record, self._after)), self._encoding)[0]
+    def parse(self, records: bytes) -> list[Element]:
+        """The elements of records end to end. Raises Unusable where any is broken."""
+        return list(parse_xml(b"".join((self._before, records, self._after)), self._encoding))

@@ -6,17 +6,26 @@ space and lose none. Comments and processing instructions are skipped, the text 
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from biolm.sources.characters import clean
 from biolm.sources.citations import CLOSE, GONE, OPEN, RAISED, is_citation_only, without_citations
 from biolm.sources.mathml import math_text
+from biolm.sources.options import TextOptions
 from biolm.sources.scripts import subscript, superscript
 from biolm.sources.xml import Element, local_name
 
 Rule = Callable[[Element, list[str], "Rules"], None]
 """Appends an element's text to the pieces before it; of those it may read the last."""
-Rules = Mapping[str, Rule]
-"""Rule of each element by its local name."""
+
+
+class Rules(dict[str, Rule]):
+    """Rule of each element by its local name, and the options that the whole text is written by."""
+
+    def __init__(self, rules: Mapping[str, Rule], options: TextOptions) -> None:
+        super().__init__(rules)
+        self.options = options
+
 
 FORMULA_CHOICE = ("math", "textual-form", "tex-math")
 """Which child of `alternatives` is read, the best first; the others would say the same again."""
@@ -31,6 +40,8 @@ BOILERPLATE = re.compile(
 )
 """Headings of sections that are no part of an abstract."""
 DOWNLOAD = re.compile(r"\W*click here (?:for|to) [\w ]*(?:additional|data|file|view)[\w ]*\W*", re.I)
+_ADDRESS = re.compile(r"\s*[\[(<]?\b(?:(?:https?|ftp)://|www\.)[^\s\])>]*[^\s\])>.,;:][\])>]?", re.IGNORECASE)
+"""A bare web address, with its own brackets."""
 _TEX_BODY = re.compile(r"\\begin\{document\}(.*?)\\end\{document\}", re.DOTALL)
 
 
@@ -42,8 +53,12 @@ def text_of(element: Element | None, rule: Rule | None = None, rules: Rules | No
     if element is None:
         return ""
     out: list[str] = []
-    (rule or inside)(element, out, RULES if rules is None else rules)
-    return clean(without_citations("".join(out)))
+    rules = RULES if rules is None else rules
+    (rule or inside)(element, out, rules)
+    text = without_citations("".join(out))
+    if rules.options.addresses == "drop" and "." in text:
+        text = _ADDRESS.sub("", text)
+    return clean(text, normalize=rules.options.characters == "normalize")
 
 
 def inside(element: Element, out: list[str], rules: Rules, without: tuple[str, ...] = ()) -> None:
@@ -132,12 +147,14 @@ def _cross_reference(element: Element, out: list[str], rules: Rules) -> None:
     kind = element.get("ref-type")
     if kind in FOOTNOTES:
         out.append(GONE)
-    elif kind in CITED:
+    elif kind in CITED and rules.options.citations == "drop":
         raised = [child for child in element if local_name(child) == "sup"]
         mark = RAISED if raised and not (element.text or "").strip() else ""
         out.append(f"{OPEN}{mark}{raw_text(element, rules)}{CLOSE}")
-    else:
+    elif kind in CITED or rules.options.cross_references == "keep":
         inside(element, out, rules)
+    else:
+        out.append(GONE)
 
 
 def _named_content(element: Element, out: list[str], rules: Rules) -> None:
@@ -208,7 +225,7 @@ LEFT_OUT = [
 PICTURES = [
     "graphic", "media", "inline-graphic", "inline-media", "private-char", "chem-struct",
 ]  # fmt: skip
-RULES: dict[str, Rule] = {
+_TABLE: dict[str, Rule] = {
     **dict.fromkeys(BLOCKS, _block),
     **dict.fromkeys(LEFT_OUT, _left_out),
     **dict.fromkeys(PICTURES, _picture),
@@ -228,3 +245,12 @@ RULES: dict[str, Rule] = {
     "list": _list,
 }
 """How each element reads; an element that is not here is transparent."""
+
+
+@lru_cache
+def rules_for(options: TextOptions) -> Rules:
+    """The rules that write text by these options."""
+    return Rules(_TABLE, options)
+
+
+RULES = rules_for(TextOptions())

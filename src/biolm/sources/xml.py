@@ -103,7 +103,9 @@ def local_name(element: Element) -> str:
 
 def words_of(element: Element | None) -> str:
     """All text inside an element, without any rules but one: white space is one space. Empty for None."""
-    return "" if element is None else " ".join(_STRING(element).split())
+    if element is None:
+        return ""
+    return " ".join((_STRING(element) if len(element) else element.text or "").split())
 
 
 def one_line(message: object) -> str:

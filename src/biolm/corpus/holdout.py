@@ -1,0 +1,36 @@
+"""Papers that must not enter a corpus, since something is to be measured on them."""
+
+from pathlib import Path
+
+from biolm.errors import InputError
+from biolm.sources.ids import plain_doi, plain_pmcid, plain_pmid
+
+
+def read_held_out(path: Path) -> tuple[str, ...]:
+    """The ids of a text file, one a line, as "pmid:1", "pmcid:PMC1" or "doi:10.1/x", sorted.
+
+    A number is a PMID; what follows a # is a remark. Raises InputError for a line that is no id.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--hold-out {path} cannot be read: {error}; give a text file of ids") from None
+    found = set()
+    for number, line in enumerate(lines, 1):
+        word = line.partition("#")[0].strip()
+        if word:
+            found.add(_named(word, f"{path}, line {number}"))
+    if not found:
+        raise InputError(f"--hold-out {path} names no paper; give PMIDs, PMCIDs or DOIs, one a line")
+    return tuple(sorted(found))
+
+
+def _named(word: str, where: str) -> str:
+    kind, _, value = word.rpartition(":") if word.lower().startswith(("pmid:", "pmcid:")) else ("", "", word)
+    if kind.lower() in ("", "pmid") and (pmid := plain_pmid(value)):
+        return f"pmid:{pmid}"
+    if value.upper().startswith("PMC") and (pmcid := plain_pmcid(value)):
+        return f"pmcid:{pmcid}"
+    if doi := plain_doi(word):
+        return f"doi:{doi}"
+    raise InputError(f"{where}: {word!r} is no PMID, PMCID or DOI; give one id a line")

@@ -1,0 +1,85 @@
+"""Parts of a paper that no rule reads, cut out of its bytes before they are parsed.
+
+Reference lists and tables are half the bytes of a JATS article, authors, headings and references more than half
+of a PubMed record; parsing is most of the time of reading. A region is cut only where the cut is certain not to
+change what is read: it holds no figure, no legend, and no comment or CDATA section begins or ends in it.
+What does not parse when cut is parsed whole.
+"""
+
+JATS_CUT = (b"ref-list", b"table-wrap")
+JATS_NEEDED = (b"<fig", b"<supplementary-material", b"<media", b"<boxed-text")
+PUBMED_CUT = (
+    b"AuthorList",
+    b"ReferenceList",
+    b"MeshHeadingList",
+    b"ChemicalList",
+    b"KeywordList",
+    b"History",
+)
+"""The lists that are long; to look for a rare one costs more than to parse it."""
+_OPAQUE = (b"<!--", b"-->", b"<![CDATA[", b"]]>")
+_OPAQUE_ONSET = (b"!--", b"![")
+"""What any comment or CDATA section has; "!" is rarer than "<", so the search is faster."""
+_ENDS_NAME = (b" ", b"\t", b"\r", b"\n", b">")
+
+
+def cut_article(data: bytes) -> bytes:
+    """An article without reference lists and tables; the same object where nothing is cut."""
+    front = data.find(b"</front>")
+    return data if front < 0 else _cut(data, front, JATS_CUT, JATS_NEEDED)
+
+
+def cut_records(data: bytes) -> bytes:
+    """PubMed records without the lists that are not read; the same object where nothing is cut."""
+    return _cut(data, 0, PUBMED_CUT, ())
+
+
+def _cut(data: bytes, begin: int, names: tuple[bytes, ...], needed: tuple[bytes, ...]) -> bytes:
+    opaque = any(mark in data for mark in _OPAQUE_ONSET)
+    regions: list[tuple[int, int]] = []
+    for name in names:
+        start = data.find(b"<" + name, begin)
+        while start >= 0:
+            end = _end_of(data, start, name)
+            if end < 0:
+                break
+            inner = data[start:end] if needed or opaque else b""
+            if end > start and not any(mark in inner for mark in (*needed, *(_OPAQUE if opaque else ()))):
+                regions.append((start, end))
+            start = data.find(b"<" + name, max(end, start + 1))
+    if not regions:
+        return data
+    pieces, done = [], 0
+    for start, end in sorted(regions):
+        if start >= done:  # else it lies inside the one before
+            pieces.append(data[done:start])
+            done = end
+        else:
+            done = max(done, end)
+    pieces.append(data[done:])
+    return b"".join(pieces)
+
+
+def _end_of(data: bytes, start: int, name: bytes) -> int:
+    """Where the element that begins at `start` ends; `start` for another or empty element, −1 where it never ends."""
+    after = start + 1 + len(name)
+    if data[after : after + 1] not in _ENDS_NAME:
+        return start
+    opened = data.find(b">", after)
+    if opened < 0:
+        return -1
+    if data[opened - 1 : opened] == b"/":
+        return start
+    close = b"</" + name + b">"
+    depth, position = 1, opened
+    while depth:
+        end = data.find(close, position)
+        if end < 0:
+            return -1
+        depth -= 1
+        inner = data.find(b"<" + name, position, end)
+        while inner >= 0:
+            depth += data[inner + 1 + len(name) : inner + 2 + len(name)] in _ENDS_NAME
+            inner = data.find(b"<" + name, inner + 1, end)
+        position = end + len(close)
+    return position
