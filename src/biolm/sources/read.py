@@ -1,29 +1,32 @@
-"""Any source of papers as one stream of `Article` and `Unreadable`.
+"""One file of papers as a stream of `Article`, `Unreadable` and `Deletion`.
 
-The path that was named must be usable, otherwise InputError. What lies inside a folder, archive or bundle
-may be bad: it is given as `Unreadable`, and the stream goes on.
+A file of JATS, of PubMed XML or of a bundle of articles, gzipped or not (its root and its first bytes tell, not
+its name), or a tar or zip archive of such files. PubMed XML, bundles and archives are streamed: memory is that of
+some records, or of one member. What lies inside may be bad: it is given as `Unreadable`, and the stream goes on.
+The `source` of a record is the file's name, with "/member" of an archive and "#PMID", or "#number" in a bundle,
+behind it.
 """
 
-import os
-import stat
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from itertools import chain
-from pathlib import Path
 
-from biolm.errors import InputError
 from biolm.records import Article, Deletion, Unreadable
 from biolm.sources.archives import Member, tar_members, unpacked_chunks, zip_members
+from biolm.sources.beside import with_sidecar
 from biolm.sources.cut import cut_article, cut_records
+from biolm.sources.files import NO_MEMBERS, PAPER_ENDINGS, TAR_ENDINGS, ZIP_ENDINGS, PaperFile, portable
 from biolm.sources.jats import parse_article
 from biolm.sources.options import TextOptions
 from biolm.sources.pubmed import DELETION, RECORDS, parse_deletion, parse_record
+from biolm.sources.remote import is_url, open_file
 from biolm.sources.split import Records
 from biolm.sources.xml import (
     MAX_RECORD_BYTES,
     PAPERS,
     Element,
     Unusable,
+    as_utf8,
     local_name,
     one_line,
     parse_xml,
@@ -31,138 +34,46 @@ from biolm.sources.xml import (
     words_of,
 )
 
-PAPER_ENDINGS = (".xml", ".nxml", ".xml.gz", ".nxml.gz")
-TAR_ENDINGS = (".tar", ".tar.gz", ".tgz")
-ZIP_ENDINGS = (".zip", ".whl")
 BUNDLES = frozenset({"articles", "pmc-articleset"})
 """Roots that hold many JATS articles."""
-BATCH_BYTES = 1 << 20
-"""PubMed records that are parsed together."""
 
 Stream = Iterator[Article | Unreadable | Deletion]
-_DEFAULT = TextOptions()
 
 
-def read_source(
-    path: Path, members: Collection[str] | None = None, options: TextOptions = _DEFAULT
-) -> Stream:
-    """Every article of a file, folder or archive, one after another.
-
-    A file of JATS, of PubMed XML or of a bundle of articles, gzipped or not (its root and its first bytes
-    tell, not its name); a folder of such files and of tar archives, in sorted order; a tar archive, gzipped
-    or not, in its own order; a zip archive. `members` names the only ones to read of an archive. PubMed XML,
-    bundles and archives are streamed: memory is that of one record or member.
-
-    The `source` of a record is the path's last part, with "/member" behind it in a folder or archive and
-    "#PMID", or "#number" in a bundle, behind that. Raises InputError, possibly after the articles before the
-    damage, where `path` itself cannot be used; whatever is bad inside it gives an Unreadable.
-    """
-    try:
-        yield from _read_path(path, members, options)
-    except Unusable as error:
-        raise InputError(f"{path}: {error.reason}; {error.remedy}") from None
+def read_file(file: PaperFile, options: TextOptions) -> Stream:
+    """Every record of one file. Raises Unusable where the file cannot be used."""
+    if file.problem is not None:
+        raise Unusable(file.problem)
+    yield from with_sidecar(_read_file(file, options), file)
 
 
-def _read_path(path: Path, members: Collection[str] | None, options: TextOptions) -> Stream:
-    mode = _mode(path)
-    if stat.S_ISDIR(mode):
-        name = _portable(Path(os.path.realpath(path)).name)
-    elif stat.S_ISREG(mode):
-        name = _portable(path.name)
-    else:
-        raise Unusable("neither a file nor a folder", PAPERS)
-    if members is not None and not path.name.lower().endswith((*TAR_ENDINGS, *ZIP_ENDINGS)):
-        raise Unusable("no archive, so it has no members to choose from", PAPERS)
-    if stat.S_ISDIR(mode):
-        yield from _read_folder(path, name, options)
-    else:
-        yield from read_file(path, name, members, options)
-
-
-def _mode(path: Path) -> int:
-    try:
-        return path.stat().st_mode
-    except FileNotFoundError:
-        raise Unusable("does not exist", "give a file or folder of papers") from None
-    except (OSError, ValueError) as error:
-        raise _unopened(error) from None
-
-
-def _read_folder(folder: Path, name: str, options: TextOptions) -> Stream:
-    for portable, path in papers_below(folder):
-        source = f"{name}/{portable}"
-        try:
-            yield from read_file(path, source, None, options)
-        except Unusable as error:
-            yield Unreadable(source=source, reason=error.reason)
-
-
-def papers_below(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Papers and tar archives in sorted order, by their portable names below the folder.
-
-    Links are followed to files inside the folder only. Raises Unusable where there is none.
-    """
-    inside = os.path.realpath(folder)
-    found = False
-    for where, folders, files in os.walk(folder, onerror=_raise_unopened):
-        folders.sort()
-        for file in sorted(files):
-            path = Path(where, file)
-            if not file.lower().endswith((*PAPER_ENDINGS, *TAR_ENDINGS)) or not path.is_file():
-                continue
-            if not path.is_symlink() or Path(os.path.realpath(path)).is_relative_to(inside):
-                found = True
-                yield _portable(path.relative_to(folder).as_posix()), path
-    if not found:
-        raise Unusable(f"holds no file ending in {', '.join((*PAPER_ENDINGS, *TAR_ENDINGS))}", PAPERS)
-
-
-def _raise_unopened(error: OSError) -> None:
-    raise _unopened(error)
-
-
-def _unopened(error: Exception) -> Unusable:
-    why = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
-    return Unusable(f"cannot be read: {why}", "check its path and permissions")
-
-
-def read_file(path: Path, name: str, members: Collection[str] | None, options: TextOptions) -> Stream:
-    """Every record of one file that is called `name`. Raises Unusable where the file cannot be used."""
-    lower = path.name.lower()
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise _unopened(error) from None
-    with file:
+def _read_file(file: PaperFile, options: TextOptions) -> Stream:
+    lower = file.path.lower().partition("?")[0] if is_url(file.path) else file.path.lower()
+    with open_file(file.path) as stream:
         if lower.endswith(TAR_ENDINGS):
-            yield from _read_members(tar_members(file, _chooser(members)), name, members, options)
+            yield from _read_members(tar_members(stream, _chooser(file.members)), file, options)
         elif lower.endswith(ZIP_ENDINGS):
-            yield from _read_members(zip_members(file, _chooser(members)), name, members, options)
+            wanted = None if file.members is None else _chooser(file.members)
+            yield from _read_members(zip_members(stream, wanted), file, options)
         else:
-            yield from _read_xml(unpacked_chunks(file), name, options)
+            yield from _read_xml(unpacked_chunks(stream), file.name, options)
 
 
-def _read_members(
-    found: Iterator[Member], name: str, members: Collection[str] | None, options: TextOptions
-) -> Stream:
+def _read_members(found: Iterator[Member], file: PaperFile, options: TextOptions) -> Stream:
+    name, members = file.name, file.members
     missing = set(members or ())
     count = 0
     for count, member in enumerate(found, 1):  # noqa: B007  counted for what follows the loop
         missing.discard(member.name)
-        source = f"{name}/{_portable(member.name).removeprefix('./')}"
+        source = f"{name}/{portable(member.name).removeprefix('./')}"
         try:
             yield from _read_xml(member.chunks(), source, options)
         except Unusable as error:
             yield Unreadable(source=source, reason=error.reason)
     if not count:
-        raise Unusable(
-            f"holds no file ending in {', '.join(PAPER_ENDINGS)}"
-            if members is None
-            else "holds none of the members",
-            PAPERS,
-        )
+        raise Unusable(NO_MEMBERS if members is None else "holds none of the members", PAPERS)
     for member_name in sorted(missing):
-        yield Unreadable(source=f"{name}/{_portable(member_name)}", reason="not in the archive")
+        yield Unreadable(source=f"{name}/{portable(member_name)}", reason="not in the archive")
 
 
 def _chooser(members: Collection[str] | None) -> Callable[[str], bool]:
@@ -174,15 +85,16 @@ def _chooser(members: Collection[str] | None) -> Callable[[str], bool]:
 def _read_xml(chunks: Iterator[bytes], name: str, options: TextOptions) -> Stream:
     """The articles of one XML document. Raises Unusable where it is none, or breaks off."""
     head: list[bytes] = []
+    chunks = as_utf8(chunks)
     root = root_of(_kept(chunks, head))
     whole = chain(head, chunks)
     kind = local_name(root)
     if kind == "article":
         yield _whole_article(_joined(whole), name, options)
     elif kind == "PubmedArticleSet":
-        yield from _read_records(Records(root, whole, (*RECORDS, DELETION)), name, options)
+        yield from _read_records(Records(root, whole, (*RECORDS, DELETION)), name, options, together=True)
     elif kind in BUNDLES:
-        yield from _read_records(Records(root, whole, ("article",)), name, options)
+        yield from _read_records(Records(root, whole, ("article",)), name, options, together=False)
     else:
         raise Unusable(f"its root is <{one_line(kind)}>, which is neither JATS nor PubMed", PAPERS)
 
@@ -212,67 +124,62 @@ def _joined(chunks: Iterator[bytes]) -> bytes:
     return bytes(data)
 
 
-def _read_records(records: Records, name: str, options: TextOptions) -> Stream:
-    """Records in batches that are parsed as one document; where a batch does not parse, one by one."""
-    number = 1
-    batch: list[bytes] = []
-    size = 0
-    failure: Unusable | None = None
-    found = iter(records)
-    while True:
-        try:
-            record = next(found, None)
-        except Unusable as error:  # the file breaks off; what came before it counts
-            record, failure = None, error
-        if record is not None:
-            batch.append(record)
-            size += len(record)
-        if size >= BATCH_BYTES or record is None:
-            yield from _read_batch(records, batch, name, number, options)
-            number += len(batch)
-            batch, size = [], 0
-        if failure is not None:
-            raise failure
-        if record is None:
-            return
+def _read_records(runs: Records, name: str, options: TextOptions, *, together: bool) -> Stream:
+    """The records of a file, in runs that are parsed as one document; where a run does not parse, one by one.
+
+    `together`: whether to try that, because records are small.
+    """
+    number = 1  # of the run's first record
+    for run in runs:
+        elements = _parsed_together(runs, run) if together else None
+        records = None if elements else list(runs.split(run))
+        count = len(elements or records or ())
+        for place in range(count):
+            source = f"{name}#{number + place}"
+            try:
+                element = elements[place] if elements else _record(runs, (records or [])[place])
+                kind = local_name(element)
+                if kind == DELETION:
+                    yield parse_deletion(element, name)
+                    continue
+                if kind in RECORDS:
+                    pmid = words_of(next(element.iter("PMID"), None))
+                    if not pmid.isdecimal():
+                        pmid = one_line(pmid) or f"record-{number + place}"
+                    source = f"{name}#{pmid}"
+                article = _article(element, source, options)
+                if not (article.pmid or article.pmcid or article.doi):  # its hash is that of all of it
+                    records = records or list(runs.split(run))
+                    article = _article(_only(runs.parse(records[place])), source, options)
+                yield article
+            except Unusable as error:
+                yield Unreadable(source=source, reason=error.reason)
+        number += count
 
 
-def _read_batch(records: Records, batch: list[bytes], name: str, number: int, options: TextOptions) -> Stream:
-    """The articles of some records, the first of which is the file's `number`-th."""
-    cut = cut_records if records.pubmed else cut_article
-    elements: list[Element] = []
-    if records.pubmed or len(batch) == 1:
-        with suppress(Unusable):
-            elements = records.parse(cut(b"".join(batch)))
-    whole = len(elements) != len(batch)
-    for place, record in enumerate(batch):
-        source = f"{name}#{number + place}"
-        try:
-            element = _record(records, record, cut) if whole else elements[place]
-            kind = local_name(element)
-            if kind == DELETION:
-                yield parse_deletion(element, name)
-                continue
-            if kind in RECORDS:
-                pmid = words_of(next(element.iter("PMID"), None))
-                source = f"{name}#{one_line(pmid) or f'record-{number + place}'}"
-            article = _article(element, source, options)
-            if not (article.pmid or article.pmcid or article.doi):
-                article = _article(records.parse(record)[0], source, options)  # its hash is that of all of it
-            yield article
-        except Unusable as error:
-            yield Unreadable(source=source, reason=error.reason)
+def _parsed_together(runs: Records, run: bytes) -> list[Element] | None:
+    """The elements of a run's records; None where that is not certain."""
+    with suppress(Unusable):
+        elements = [element for element in runs.parse(cut_records(run)) if isinstance(element.tag, str)]
+        known = all(local_name(element) in (*RECORDS, DELETION) for element in elements)
+        if known and len(elements) == runs.count(run):
+            return elements
+    return None
 
 
-def _record(records: Records, record: bytes, cut: Callable[[bytes], bytes]) -> Element:
+def _only(elements: list[Element]) -> Element:
+    if len(elements) != 1:
+        raise Unusable("broken XML: its tags do not match")
+    return elements[0]
+
+
+def _record(runs: Records, record: bytes) -> Element:
     """The element of one record, read whole where it does not parse when cut."""
-    short = cut(record)
+    short = cut_article(record) if record.rstrip().endswith(b"article>") else cut_records(record)
     if short is not record:
         with suppress(Unusable):
-            (element,) = records.parse(short)
-            return element
-    (element,) = records.parse(record)
-    return element
+            return _only(runs.parse(short))
+    return _only(runs.parse(record))
 
 
 def _article(element: Element, source: str, options: TextOptions) -> Article:
@@ -281,8 +188,3 @@ def _article(element: Element, source: str, options: TextOptions) -> Article:
         return parse(element, source, options)
     except RecursionError:
         raise Unusable("broken XML: its elements are nested too deeply") from None
-
-
-def _portable(name: str) -> str:
-    """A file's name as text that UTF-8 can hold."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
