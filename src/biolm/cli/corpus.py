@@ -138,8 +138,7 @@ def diff(old: Path, new: Path, as_json: bool) -> None:
         return
     for name in ("papers", "passages"):
         of = facts[name]
-        line = f"{name:<10}{of['old']:>12,} → {of['new']:<12,}{of['added']:+,} {-of['removed']:+,}"
-        click.echo(line.replace(" +0", " −0") if not of["removed"] else line)
+        click.echo(f"{name:<10}{of['old']:>12,} → {of['new']:<12,}+{of['added']:,} −{of['removed']:,}")
     for name, count in facts["papers"]["moved"].items():
         click.echo(f"  moved {name}: {count:,}")
     for reason, (before, after) in facts["dropped"].items():

@@ -101,7 +101,7 @@ def _slots(words: NDArray[np.uint64], lengths: NDArray[np.int64]) -> NDArray[np.
     out = np.empty((len(lengths), SLOTS), np.uint16)
     for slot in range(SLOTS):
         lowest = np.minimum.reduceat(shingles * _FACTORS[slot] + _TERMS[slot], begins)
-        out[:, slot] = (_mixed(lowest) >> np.uint64(48)) | np.uint64(1)
+        out[:, slot] = _mixed(lowest) >> np.uint64(48)
     return out
 
 

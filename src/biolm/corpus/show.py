@@ -51,7 +51,10 @@ def corpus_facts(corpus: Corpus, *, examples: int = 3, seed: int = 0) -> dict[st
         "folder": str(corpus.folder),
         "fingerprint": corpus.fingerprint,
         **{name: manifest[name] for name in ("counts", "splits", "empty_splits", "licences", "languages")},
-        "journals": {"different": len(journals), "top": dict(journals.most_common(TOP))},
+        "journals": {
+            "different": len(journals),
+            "top": dict(sorted(journals.items(), key=lambda item: (-item[1], item[0]))[:TOP]),
+        },
         "years": {str(year): years[year] for year in sorted(years)},
         "characters": {section: _quantiles(lengths[section]) for section in sorted(lengths)},
         "histogram": {section: _histogram(lengths[section]) for section in sorted(lengths)},

