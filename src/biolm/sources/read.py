@@ -33,7 +33,11 @@ from biolm.sources.xml import (
 
 PAPER_ENDINGS = (".xml", ".nxml", ".xml.gz", ".nxml.gz")
 TAR_ENDINGS = (".tar", ".tar.gz", ".tgz")
-ZIP_ENDINGS = (".zip", ".whl")
+ZIP_ENDINGS = (".zip", ".whl", ".meca")
+NOT_PAPERS = ("manifest.xml", "directives.xml", "transfer.xml")
+"""The files of a MECA package that say how it is sent."""
+IN_FOLDERS = (*PAPER_ENDINGS, *TAR_ENDINGS, ".zip", ".meca")
+"""Files of a folder that are read."""
 BUNDLES = frozenset({"articles", "pmc-articleset"})
 """Roots that hold many JATS articles."""
 BATCH_BYTES = 1 << 20
@@ -108,13 +112,13 @@ def papers_below(folder: Path) -> Iterator[tuple[str, Path]]:
         folders.sort()
         for file in sorted(files):
             path = Path(where, file)
-            if not file.lower().endswith((*PAPER_ENDINGS, *TAR_ENDINGS)) or not path.is_file():
+            if not file.lower().endswith(IN_FOLDERS) or not path.is_file():
                 continue
             if not path.is_symlink() or Path(os.path.realpath(path)).is_relative_to(inside):
                 found = True
                 yield _portable(path.relative_to(folder).as_posix()), path
     if not found:
-        raise Unusable(f"holds no file ending in {', '.join((*PAPER_ENDINGS, *TAR_ENDINGS))}", PAPERS)
+        raise Unusable(f"holds no file ending in {', '.join(IN_FOLDERS)}", PAPERS)
 
 
 def _raise_unopened(error: OSError) -> None:
@@ -165,9 +169,14 @@ def _read_members(
         yield Unreadable(source=f"{name}/{_portable(member_name)}", reason="not in the archive")
 
 
+def is_paper(name: str) -> bool:
+    """Whether a member of an archive is read, by its name."""
+    return name.lower().endswith(PAPER_ENDINGS) and name not in NOT_PAPERS
+
+
 def _chooser(members: Collection[str] | None) -> Callable[[str], bool]:
     if members is None:
-        return lambda name: name.lower().endswith(PAPER_ENDINGS)
+        return is_paper
     return lambda name: name in members
 
 

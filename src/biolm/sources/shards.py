@@ -13,9 +13,18 @@ from pathlib import Path
 
 from biolm.artifacts import sha256_file, sha256_json
 from biolm.errors import InputError
-from biolm.records import Unreadable
+from biolm.records import Article, Unreadable
+from biolm.sources.beside import files_beside, read_file_list, read_metadata
 from biolm.sources.options import TextOptions
-from biolm.sources.read import PAPER_ENDINGS, TAR_ENDINGS, ZIP_ENDINGS, Stream, papers_below, read_file
+from biolm.sources.read import (
+    PAPER_ENDINGS,
+    TAR_ENDINGS,
+    ZIP_ENDINGS,
+    Stream,
+    is_paper,
+    papers_below,
+    read_file,
+)
 from biolm.sources.xml import AGAIN, PAPERS, Unusable, one_line
 
 GROUP_FILES = 64
@@ -37,6 +46,8 @@ class PaperFile:
     bytes: int
     members: tuple[str, ...] | None = None
     """The members to read of an archive; None for all."""
+    beside: tuple[str, ...] = ()
+    """Files of metadata that belong to it, on this machine."""
     content: str | None = None
     """What tells its contents, where the archive's directory says so; None to hash them."""
 
@@ -63,16 +74,18 @@ def plan_shards(path: Path, name: str, members: Collection[str] | None = None) -
     if path.name.lower().endswith(ZIP_ENDINGS):
         return [Shard(files=files, alone=True) for files in _groups(_zipped(path, name, members))]
     if not path.is_dir():
-        file = PaperFile(path=str(path), name=name, bytes=path.stat().st_size)
+        file = _paper_file(path, name)
         return [Shard(files=(file,), alone=True)]
     try:
-        found = [
-            PaperFile(path=str(file), name=f"{name}/{portable}", bytes=file.stat().st_size)
-            for portable, file in papers_below(path)
-        ]
+        found = [_paper_file(file, f"{name}/{portable}") for portable, file in papers_below(path)]
     except Unusable as error:
         raise InputError(f"{path}: {error.reason}; {error.remedy}") from None
     return [Shard(files=files, alone=False) for files in _groups(found)]
+
+
+def _paper_file(path: Path, name: str) -> PaperFile:
+    beside = tuple(str(file) for file in files_beside(path))
+    return PaperFile(path=str(path), name=name, bytes=path.stat().st_size, beside=beside)
 
 
 def _zipped(path: Path, name: str, members: Collection[str] | None) -> list[PaperFile]:
@@ -85,11 +98,7 @@ def _zipped(path: Path, name: str, members: Collection[str] | None) -> list[Pape
     wanted = [
         entry
         for entry in entries
-        if (
-            entry.filename in members
-            if members is not None
-            else entry.filename.lower().endswith(PAPER_ENDINGS)
-        )
+        if (entry.filename in members if members is not None else is_paper(entry.filename))
     ]
     if not wanted:
         raise InputError(f"{path}: holds no file ending in {', '.join(PAPER_ENDINGS)}; {PAPERS}")
@@ -109,7 +118,8 @@ def _groups(files: list[PaperFile]) -> Iterator[tuple[PaperFile, ...]]:
     group: list[PaperFile] = []
     size = 0
     for file in files:
-        large = file.bytes >= LARGE_BYTES or file.name.lower().endswith(TAR_ENDINGS)
+        packed = file.members is None and file.name.lower().endswith((*TAR_ENDINGS, *ZIP_ENDINGS))
+        large = packed or file.bytes >= LARGE_BYTES
         if group and (large or size + file.bytes > GROUP_BYTES or len(group) >= 4 * GROUP_FILES):
             yield tuple(group)
             group, size = [], 0
@@ -134,7 +144,8 @@ def identity(shard: Shard) -> str:
             content = file.content or sha256_file(Path(file.path))
         except OSError as error:
             content = f"unreadable: {error.strerror}"
-        facts.append([file.name, content, file.members])
+        beside = [[Path(other).name, sha256_file(Path(other))] for other in file.beside]
+        facts.append([file.name, content, file.members, *beside])
     return sha256_json([shard.alone, facts])
 
 
@@ -142,8 +153,27 @@ def read_shard(shard: Shard, options: TextOptions) -> Stream:
     """Every record of the shard. Raises InputError where its file is the source itself and cannot be used."""
     for file in shard.files:
         try:
-            yield from read_file(Path(file.path), file.name, file.members, options)
+            records = read_file(Path(file.path), file.name, file.members, options)
+            yield from _with_metadata(records, file) if file.beside else records
         except Unusable as error:
             if shard.alone:
                 raise InputError(f"{file.path}: {error.reason}; {error.remedy}") from None
             yield Unreadable(source=file.name, reason=error.reason)
+
+
+def _with_metadata(records: Stream, file: PaperFile) -> Stream:
+    """The records with what the metadata beside their file say; where those are broken, without it."""
+    (beside,) = map(Path, file.beside)
+    source = f"{file.name} ({beside.name})"
+    try:
+        if beside.suffix == ".json":
+            said = read_metadata(beside)
+            of = dict.fromkeys((file.name,), said)
+        else:
+            of = {f"{file.name}/{member}": facts for member, facts in read_file_list(beside).items()}
+    except Unusable as error:
+        yield Unreadable(source=source, reason=error.reason)
+        of = {}
+    for record in records:
+        found = of.get(record.source) if isinstance(record, Article) else None
+        yield record if found is None or not isinstance(record, Article) else found.of(record)
