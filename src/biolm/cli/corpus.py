@@ -9,6 +9,7 @@ import click
 from biolm.cli.options import progress_for, quiet_option
 from biolm.cli.settings import given, settings_options
 from biolm.corpus.config import CorpusConfig
+from biolm.corpus.engines import Engine
 from biolm.sources.options import TextOptions
 
 _FOLDER = click.Path(path_type=Path)
@@ -22,6 +23,13 @@ def corpus() -> None:
 def _running_options(command: Any) -> Any:
     command = click.option(
         "--work", help="Folder of extracts, or a URL such as s3://bucket/extracts; else in the cache folder."
+    )(command)
+    command = click.option(
+        "--engine",
+        type=click.Choice(("local", "ray")),
+        default="local",
+        show_default=True,
+        help="ray: on the cluster that RAY_ADDRESS names.",
     )(command)
     return click.option("--workers", type=click.IntRange(1), help="Processes; one a core unless given.")(
         command
@@ -50,6 +58,7 @@ def build(
     split: str,
     hold_out: tuple[Path, ...],
     workers: int | None,
+    engine: Engine,
     work: str | None,
     quiet: bool,
     **settings: Any,
@@ -68,7 +77,7 @@ def build(
     text = TextOptions(**{name: chosen.pop(name) for name in TextOptions.__slots__ if name in chosen})
     ids = {name for path in hold_out for name in read_held_out(path)}
     config = CorpusConfig(**chosen, shares=parse_shares(split), hold_out=tuple(sorted(ids)), text=text)
-    running = Running(workers=workers, work=work)
+    running = Running(workers=workers, engine=engine, work=work)
     _say(build_corpus(sources, out, config, progress_for(quiet), running), out, quiet)
 
 
@@ -79,7 +88,13 @@ def build(
 @_running_options
 @quiet_option
 def update(
-    folder: Path, sources: tuple[Path, ...], out: Path, workers: int | None, work: str | None, quiet: bool
+    folder: Path,
+    sources: tuple[Path, ...],
+    out: Path,
+    workers: int | None,
+    engine: Engine,
+    work: str | None,
+    quiet: bool,
 ) -> None:
     """Add papers to the corpus DIR, with its settings, as a new corpus.
 
@@ -88,7 +103,7 @@ def update(
     """
     from biolm.corpus.build import Running, update_corpus
 
-    running = Running(workers=workers, work=work)
+    running = Running(workers=workers, engine=engine, work=work)
     _say(update_corpus(folder, sources, out, progress_for(quiet), running), out, quiet)
 
 

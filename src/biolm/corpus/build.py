@@ -10,10 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 import biolm
-from biolm.artifacts import check_free, kind_of, new_folder, sha256_json, write_manifest, write_text
-from biolm.corpus.card import render_card
+from biolm.artifacts import (
+    check_free,
+    kind_of,
+    new_folder,
+    sha256_file,
+    sha256_json,
+    write_json,
+    write_manifest,
+    write_text,
+)
+from biolm.corpus.card import PRETTY_NAME, render_card
 from biolm.corpus.config import CorpusConfig, config_of
-from biolm.corpus.engines import available_cores
+from biolm.corpus.croissant import CROISSANT, croissant
+from biolm.corpus.engines import Engine, available_cores
 from biolm.corpus.inputs import Input, resolve_input
 from biolm.corpus.reader import KIND, VERSION, Corpus, open_corpus
 from biolm.corpus.reasons import Reason
@@ -32,6 +42,8 @@ class Running:
 
     workers: int | None = None
     """Processes that read papers; None for one a core."""
+    engine: Engine = "local"
+    """"ray" reads the papers on a Ray cluster."""
     work: str | None = None
     """Folder of extracts, or a URL that fsspec knows; None for `extracts` in the cache folder."""
 
@@ -112,7 +124,7 @@ def _build(
     shards = [shard for source in inputs for shard in source.shards]
     work = ExtractShard(workspace=workspace.address, config=config.extraction())
     workers = available_cores() if running.workers is None else running.workers
-    extracted = extract_all(shards, work, workers=workers, progress=progress)
+    extracted = extract_all(shards, work, workers=workers, engine=running.engine, progress=progress)
     facts = _source_facts(inputs, extracted)
     sources = sorted([*facts, *earlier], key=lambda source: (source["name"], source["sha256"]))
     made_from = {
@@ -148,6 +160,8 @@ def _build(
             raise InputError(_nothing_kept([source["name"] for source in sources], outcome["counts"], first))
         everything = {**outcome, **made_from}
         write_text(folder / "README.md", render_card(everything))
+        data = {path.name: sha256_file(path) for path in folder.glob("*-of-*.parquet")}
+        write_json(folder / CROISSANT, croissant(everything, data, PRETTY_NAME))
         return write_manifest(folder, kind=KIND, version=VERSION, **everything)
 
 

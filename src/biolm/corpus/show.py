@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow.compute as pc
 
+from biolm.corpus.card import by_decade
 from biolm.corpus.reader import Corpus
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def print_facts(facts: dict[str, Any], console: "Console") -> None:
         ("Licences", facts["licences"]),
         (f"Languages{_top_of(len(facts['languages']))}", dict([*facts["languages"].items()][:TOP])),
         (f"Journals{_top_of(facts['journals']['different'])}", facts["journals"]["top"]),
-        ("Years", _decades(facts["years"])),
+        ("Years", by_decade(facts["years"])),
     ):
         listed = table(title, "", "passages")
         for name, count in found.items():
@@ -179,13 +180,6 @@ def _add(total: np.ndarray | None, more: np.ndarray) -> np.ndarray:
 def _quantiles(histogram: np.ndarray) -> dict[str, int]:
     below = np.cumsum(histogram)
     return {f"{q:g}": int(np.searchsorted(below, q * below[-1])) for q in QUANTILES}
-
-
-def _decades(years: dict[str, int]) -> dict[str, int]:
-    decades = Counter[str]()
-    for year, count in years.items():
-        decades[f"{year[:-1]}0s"] += count
-    return dict(decades)
 
 
 def _top_of(different: int) -> str:
