@@ -27,6 +27,8 @@ class ExtractConfig:
 
     text: TextOptions = field(default_factory=TextOptions)
     """How the text is written out."""
+    detect_language: bool = True
+    """Whether each passage's language is detected."""
     near_duplicates: bool = True
     """Whether each passage gets the signature that finds its near duplicates."""
 
@@ -43,6 +45,8 @@ class CorpusConfig:
     """Passages with a smaller share of letters among their characters other than spaces are dropped."""
     languages: tuple[str, ...] | None = ("en",)
     """Codes of the languages to keep; None keeps all. Passages that state none are kept."""
+    detect_language: bool = True
+    """Whether a detector looks at each passage too, whatever its paper states."""
     licence: LicenceFilter = "any"
     """"commercial" keeps licences that allow commercial use, "by" CC BY, CC0 and the public domain."""
     retracted: bool = False
@@ -88,6 +92,7 @@ class CorpusConfig:
         """The part that the extracts depend on."""
         return ExtractConfig(
             text=self.text,
+            detect_language=self.detect_language and self.languages is not None,
             near_duplicates=self.near_duplicates is not None,
         )
 

@@ -52,6 +52,9 @@ def resolve(
     del articles
     columns = ["article", "section", "kind", "language", "characters", "letters", "boilerplate", "text_key"]
     repeated = ["section", "kind", "language"]
+    if config.extraction().detect_language:
+        columns += ["detected", "certainty"]
+        repeated += ["detected"]
     passages, offsets = _load(workspace, keys, "passages", columns, repeated)
     article = passages["article"].to_numpy() + np.repeat(article_offsets[:-1], np.diff(offsets))
     names, section = coded(passages["section"])
