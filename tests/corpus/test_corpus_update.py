@@ -143,3 +143,48 @@ def test_held_out_ids_come_from_a_file(tmp_path: Path, running: Running):
     ids.write_text("1\nkinase\n")
     done = CliRunner().invoke(app, command)
     assert "ids.txt, line 2: 'kinase' is no PMID, PMCID or DOI" in str(done.exception)
+
+
+@pytest.mark.parametrize("layout", ["lines", "pubtator", "conll"])
+def test_held_out_texts_enter_nowhere_whatever_their_spacing(tmp_path: Path, running: Running, layout: str):
+    from biolm.sources import read_source
+
+    source = write_pubmed(tmp_path / "a.xml", range(1, 31))
+    text = list(read_source(source))[4].abstracts[0].text
+    words = text.replace(".", " .").split()[10:40]
+    held = tmp_path / f"{layout}.txt"
+    held.write_text(
+        {
+            "lines": " ".join(words),
+            "pubtator": f"5|t|Paper\n5|a|{' '.join(words)}\n5\t0\t4\tkinase\tGene\n",
+            "conll": "\n".join(f"{word}\tO" for word in words) + "\n\nCase\tO\nreport\tO\n",
+        }[layout]
+    )
+    build_corpus([source], tmp_path / "corpus", CONFIG, Silent(), running, [held])
+    corpus = open_corpus(tmp_path / "corpus")
+    assert {row["pmid"] for row in rows_of(corpus)} == {str(n) for n in range(1, 31) if n != 5}
+    assert corpus.manifest["counts"]["dropped"]["held_out"] == 1
+    assert f"--hold-out-text {held.name}" in corpus.manifest["command"]
+    new = write_pubmed(tmp_path / "b.xml", range(40, 45))
+    with pytest.raises(ArtifactError, match=rf"other held-out texts \({held.name}\); give the same"):
+        update_corpus(corpus.folder, [new], tmp_path / "new", Silent(), running)
+    update_corpus(corpus.folder, [new], tmp_path / "new", Silent(), running, [held])
+    assert len(rows_of(open_corpus(tmp_path / "new"))) == 34
+
+
+def test_a_file_without_texts_is_one_line(tmp_path: Path, running: Running):
+    source = write_pubmed(tmp_path / "a.xml", range(1, 3))
+    (tmp_path / "empty.txt").write_text("Case report\n")
+    for name, message in {"empty.txt": "has no text of 6 words", "absent.txt": "is no file"}.items():
+        with pytest.raises(InputError, match=message):
+            build_corpus([source], tmp_path / "corpus", CONFIG, Silent(), running, [tmp_path / name])
+
+
+def test_the_shipped_list_names_the_papers_of_ner_benchmarks(shared: Path):
+    from biolm.corpus.holdout import NER_PAPERS, read_held_out
+
+    ids = set(read_held_out(Path(NER_PAPERS)))
+    text = (shared / "ner" / "NCBI-disease-original" / "NCBItestset_corpus.txt").read_text()
+    test_set = {f"pmid:{line.partition('|')[0]}" for line in text.splitlines() if "|t|" in line}
+    assert len(test_set) == 100
+    assert test_set < ids

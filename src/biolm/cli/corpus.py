@@ -22,6 +22,12 @@ def corpus() -> None:
 
 def _running_options(command: Any) -> Any:
     command = click.option(
+        "--hold-out-text",
+        multiple=True,
+        type=_FOLDER,
+        help="File of texts that must not occur: one a line, PubTator or CoNLL; may be repeated.",
+    )(command)
+    command = click.option(
         "--work", help="Folder of extracts, or a URL such as s3://bucket/extracts; else in the cache folder."
     )(command)
     command = click.option(
@@ -46,9 +52,11 @@ def _running_options(command: Any) -> Any:
     "--hold-out",
     multiple=True,
     type=_FOLDER,
-    help="File of PMIDs, PMCIDs or DOIs that must not enter; may be repeated.",
+    help="File of PMIDs, PMCIDs or DOIs that must not enter, or @ner for the papers of NER benchmarks; may be repeated.",
 )
-@settings_options(CorpusConfig, {}, without=("shares", "text", "passages_per_file", "hold_out"))
+@settings_options(
+    CorpusConfig, {}, without=("shares", "text", "passages_per_file", "hold_out", "hold_out_texts")
+)
 @settings_options(TextOptions, {})
 @_running_options
 @quiet_option
@@ -57,6 +65,7 @@ def build(
     out: Path,
     split: str,
     hold_out: tuple[Path, ...],
+    hold_out_text: tuple[Path, ...],
     workers: int | None,
     engine: Engine,
     work: str | None,
@@ -78,7 +87,7 @@ def build(
     ids = {name for path in hold_out for name in read_held_out(path)}
     config = CorpusConfig(**chosen, shares=parse_shares(split), hold_out=tuple(sorted(ids)), text=text)
     running = Running(workers=workers, engine=engine, work=work)
-    _say(build_corpus(sources, out, config, progress_for(quiet), running), out, quiet)
+    _say(build_corpus(sources, out, config, progress_for(quiet), running, hold_out_text), out, quiet)
 
 
 @corpus.command(short_help="A corpus with more papers, as a new folder.")
@@ -91,6 +100,7 @@ def update(
     folder: Path,
     sources: tuple[Path, ...],
     out: Path,
+    hold_out_text: tuple[Path, ...],
     workers: int | None,
     engine: Engine,
     work: str | None,
@@ -104,7 +114,7 @@ def update(
     from biolm.corpus.build import Running, update_corpus
 
     running = Running(workers=workers, engine=engine, work=work)
-    _say(update_corpus(folder, sources, out, progress_for(quiet), running), out, quiet)
+    _say(update_corpus(folder, sources, out, progress_for(quiet), running, hold_out_text), out, quiet)
 
 
 @corpus.command(short_help="Say what a corpus holds.")

@@ -1,5 +1,6 @@
 """Papers to a corpus folder: read in shards, resolved together, written by split; the same with more papers."""
 
+import dataclasses
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from biolm.corpus.card import PRETTY_NAME, render_card
 from biolm.corpus.config import CorpusConfig, config_of
 from biolm.corpus.croissant import CROISSANT, croissant
 from biolm.corpus.engines import Engine, available_cores
+from biolm.corpus.held_out_texts import HeldOutTexts
 from biolm.corpus.inputs import Input, resolve_input
 from biolm.corpus.reader import KIND, VERSION, Corpus, open_corpus
 from biolm.corpus.reasons import Reason
@@ -54,30 +56,40 @@ def build_corpus(
     config: CorpusConfig,
     progress: Progress,
     running: Running | None = None,
+    held_out_texts: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Read papers, write the corpus folder `out`, and return its manifest.
 
     A source is a file or folder that `read_source` reads, or `@sample`. Where `out` holds the corpus of the
     same sources, settings and biolm version already, its manifest is returned and nothing is written. The same
     sources give the same bytes, in whatever order they are given and however many workers read them. A build
-    that was stopped takes up after the last finished shard. Raises InputError where a source cannot be used or
+    that was stopped takes up after the last finished shard. `held_out_texts`: files of texts that must not occur
+    in any passage, see `HeldOutTexts`. Raises InputError where a source cannot be used or
     no passage is kept, and ArtifactError where `out` holds anything else.
     """
     inputs = _inputs(sources, out, progress)
     if kind_of(out) != KIND:
         check_free(out)
-    return _build(inputs, [], None, out, config, progress, running or Running())
+    config = dataclasses.replace(config, hold_out_texts=_named(held_out_texts))
+    texts = HeldOutTexts(held_out_texts) if held_out_texts else None
+    return _build(inputs, [], None, out, config, texts, progress, running or Running())
 
 
 def update_corpus(
-    old: Path, sources: Sequence[Path], out: Path, progress: Progress, running: Running | None = None
+    old: Path,
+    sources: Sequence[Path],
+    out: Path,
+    progress: Progress,
+    running: Running | None = None,
+    held_out_texts: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """The corpus `old` with more papers, as the new folder `out`; returns its manifest.
 
     Sources of the same name as one of the old corpus replace it; the others are read from their extracts, so
     their papers need not be there any more. Versions, duplicates and retractions are decided anew over all
-    papers; a paper that was in the old corpus stays in its split. Raises ArtifactError where extracts of the
-    old corpus are not in the workspace.
+    papers; a paper that was in the old corpus stays in its split. `held_out_texts`: the files that the old corpus
+    was built with. Raises ArtifactError where they are others, or extracts of the old corpus are not in the
+    workspace.
     """
     running = running or Running()
     corpus = open_corpus(old)
@@ -97,7 +109,22 @@ def update_corpus(
                 f"{len(missing)} of {len(facts['extracts'])} extracts of {facts['name']} are not in "
                 f"{workspace.address}; give that source again, or another --work"
             )
-    return _build(inputs, earlier, corpus, out, config_of(corpus.manifest["settings"]), progress, running)
+    config = config_of(corpus.manifest["settings"])
+    if set(_named(held_out_texts)) != set(config.hold_out_texts):
+        said = ", ".join(name.partition(" ")[0] for name in config.hold_out_texts) or "none"
+        raise ArtifactError(
+            f"{old} was built with other held-out texts ({said}); give the same --hold-out-text"
+        )
+    texts = HeldOutTexts(held_out_texts) if held_out_texts else None
+    return _build(inputs, earlier, corpus, out, config, texts, progress, running)
+
+
+def _named(texts: Sequence[Path]) -> tuple[str, ...]:
+    """Files by name and SHA-256, sorted."""
+    for path in texts:
+        if not path.is_file():
+            raise InputError(f"--hold-out-text {path} is no file; give texts one a line, PubTator or CoNLL")
+    return tuple(sorted(f"{path.name} {sha256_file(path)}" for path in texts))
 
 
 def _inputs(sources: Sequence[Path], out: Path, progress: Progress) -> list[Input]:
@@ -116,6 +143,7 @@ def _build(
     old: Corpus | None,
     out: Path,
     config: CorpusConfig,
+    texts: HeldOutTexts | None,
     progress: Progress,
     running: Running,
 ) -> dict[str, Any]:
@@ -147,7 +175,7 @@ def _build(
         )
         deletions = [deletion for extract in said for deletion in extract.deletions]
         progress.start("resolve", None, "passages")
-        resolution = resolve(workspace, keys, deletions, config)
+        resolution = resolve(workspace, keys, deletions, config, texts)
         progress.finish(
             f"{len(resolution.fate):,} passages of {len(resolution.documents.document):,} articles"
         )
@@ -232,8 +260,11 @@ def _command(names: list[str], config: CorpusConfig) -> str:
             for option, chosen in value.items():
                 if chosen != default["text"][option]:
                     words += [f"--{option.replace('_', '-')}", *([] if chosen is True else [str(chosen)])]
-        elif name == "retracted":
-            words.append("--retracted")
+        elif isinstance(value, bool):
+            words.append(f"--{'' if value else 'no-'}{name.replace('_', '-')}")
+        elif name in ("hold_out", "hold_out_texts"):
+            files = ["ids.txt"] if name == "hold_out" else [text.rpartition(" ")[0] for text in value]
+            words += [word for file in files for word in (f"--{name.rstrip('s').replace('_', '-')}", file)]
         elif name != "passages_per_file":
             spelled = ",".join(value) if isinstance(value, list) else "none" if value is None else str(value)
             words += [f"--{name.replace('_', '-')}", spelled]

@@ -61,6 +61,8 @@ class CorpusConfig:
     """Jaccard similarity from which two passages count as one; None looks for exact duplicates only."""
     hold_out: tuple[str, ...] = ()
     """Ids of papers that must not enter: "pmid:1", "pmcid:PMC1", "doi:10.1/x"."""
+    hold_out_texts: tuple[str, ...] = ()
+    """Files of texts that must not occur in any passage, as "name sha256"; `build_corpus` fills it in."""
     shares: Shares = field(default_factory=Shares)
     """How much of the papers each split gets."""
     seed: int = 0

@@ -20,7 +20,7 @@ MIN_CHARACTERS = 80
 
 
 def detect(texts: Sequence[str]) -> tuple[list[str | None], list[float]]:
-    """The ISO 639 code of each text's language, and the detector's certainty from 0 to 1; None where it sees no words."""
+    """The ISO 639 code of each text's language, None where none is seen, and the detector's certainty from 0 to 1."""
     detector = _detector()
     codes: list[str | None] = []
     certainties: list[float] = []
