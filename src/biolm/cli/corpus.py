@@ -52,7 +52,7 @@ def _running_options(command: Any) -> Any:
     "--hold-out",
     multiple=True,
     type=_FOLDER,
-    help="File of PMIDs, PMCIDs or DOIs that must not enter, or @ner for the papers of NER benchmarks; may be repeated.",
+    help="File of PMIDs, PMCIDs or DOIs that must not enter, or @ner for those of NER benchmarks; repeatable.",
 )
 @settings_options(
     CorpusConfig, {}, without=("shares", "text", "passages_per_file", "hold_out", "hold_out_texts")
