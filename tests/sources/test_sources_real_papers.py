@@ -85,14 +85,12 @@ def test_abstracts_have_the_letters_of_their_elements(articles: list[Article], s
     for article in articles:
         root = etree.parse(shared / "jats" / article.source).getroot()
         for abstract in root.iterfind("front/article-meta/abstract"):
-            if abstract.get("abstract-type") is not None or "supplementary material" in "".join(
-                abstract.itertext()
-            ):
+            words = "".join(
+                abstract.xpath(".//text()[not(ancestor::tex-math)]")
+            )  # MathML beside it says the same
+            if abstract.get("abstract-type") is not None or "supplementary material" in words:
                 continue
-            here, there = (
-                sum(map(str.isalnum, text))
-                for text in (article.abstracts[0].text, "".join(abstract.itertext()))
-            )
+            here, there = (sum(map(str.isalnum, text)) for text in (article.abstracts[0].text, words))
             assert 0.9 * there < here <= 1.01 * there, article.source
             ours, theirs = ours + here, theirs + there
     assert abs(ours - theirs) < 0.02 * theirs

@@ -61,8 +61,8 @@ def extract_all(
     work: ExtractShard,
     *,
     workers: int,
-    engine: Engine,
     progress: Progress,
+    engine: Engine = "local",
 ) -> list[Extracted]:
     """The extracts of all shards, in their order. Raises InputError where a source cannot be used."""
     sizes = [shard.bytes for shard in shards]
