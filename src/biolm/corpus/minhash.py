@@ -34,7 +34,7 @@ _BLOCK_SHINGLES = 1 << 15
 
 def words_of(text: str) -> list[str]:
     """The words of a text as duplicates are told by: letters and digits, NFC, case-folded."""
-    return _WORDS.findall(unicodedata.normalize("NFC", text).casefold())
+    return _WORDS.findall((text if text.isascii() else unicodedata.normalize("NFC", text)).casefold())
 
 
 def text_key(text: str) -> int:
