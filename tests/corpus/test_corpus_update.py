@@ -188,3 +188,23 @@ def test_the_shipped_list_names_the_papers_of_ner_benchmarks(shared: Path):
     test_set = {f"pmid:{line.partition('|')[0]}" for line in text.splitlines() if "|t|" in line}
     assert len(test_set) == 100
     assert test_set < ids
+
+
+def test_a_source_may_lie_elsewhere(tmp_path: Path, running: Running):
+    import fsspec
+
+    files = fsspec.filesystem("memory")
+    source = write_pubmed(tmp_path / "pubmed" / "a.xml", range(1, 31))
+    files.pipe("/bucket/pubmed/a.xml", source.read_bytes())
+    try:
+        build_corpus([source.parent], tmp_path / "here", CONFIG, Silent(), running)
+        build_corpus(["memory://bucket/pubmed"], tmp_path / "there", CONFIG, Silent(), running)
+    finally:
+        files.rm("/bucket", recursive=True)
+    here, there = open_corpus(tmp_path / "here"), open_corpus(tmp_path / "there")
+    assert rows_of(here) == rows_of(there)
+    done = CliRunner().invoke(
+        app, ["corpus", "build", "memory://bucket/none", "--out", str(tmp_path / "none")]
+    )
+    assert isinstance(done.exception, InputError)
+    assert "memory://bucket/none" in str(done.exception)

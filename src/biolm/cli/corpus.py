@@ -43,7 +43,7 @@ def _running_options(command: Any) -> Any:
 
 
 @corpus.command(short_help="Build a corpus from papers.")
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", type=_FOLDER)
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--out", required=True, type=_FOLDER, help="The folder to write.")
 @click.option(
     "--split", default="98/1/1", show_default=True, help="Shares of the papers: train/validation/test."
@@ -61,7 +61,7 @@ def _running_options(command: Any) -> Any:
 @_running_options
 @quiet_option
 def build(
-    sources: tuple[Path, ...],
+    sources: tuple[str, ...],
     out: Path,
     split: str,
     hold_out: tuple[Path, ...],
@@ -74,9 +74,9 @@ def build(
 ) -> None:
     """Read papers, and write their abstracts and figure legends as Parquet.
 
-    A SOURCE is a file, folder or archive of JATS or PubMed XML, or the word @sample for the embedded
-    sample of real papers. The folder can be read by datasets.load_dataset, and holds a dataset card. A build
-    that was stopped takes up where it was.
+    A SOURCE is a file, folder or archive of JATS or PubMed XML, here or at an address that fsspec knows
+    (s3://, gs://, https://), or the word @sample for the embedded sample of real papers. The folder can be
+    read by datasets.load_dataset, and holds a dataset card. A build that was stopped takes up where it was.
     """
     from biolm.corpus.build import Running, build_corpus
     from biolm.corpus.holdout import read_held_out
@@ -92,13 +92,13 @@ def build(
 
 @corpus.command(short_help="A corpus with more papers, as a new folder.")
 @click.argument("folder", metavar="DIR", type=_FOLDER)
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", type=_FOLDER)
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--out", required=True, type=_FOLDER, help="The folder to write; DIR stays as it is.")
 @_running_options
 @quiet_option
 def update(
     folder: Path,
-    sources: tuple[Path, ...],
+    sources: tuple[str, ...],
     out: Path,
     hold_out_text: tuple[Path, ...],
     workers: int | None,

