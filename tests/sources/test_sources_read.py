@@ -46,6 +46,7 @@ def tar_of(members: dict[str, bytes]) -> bytes:
 
 
 def zip_of(path: Path, members: dict[str, bytes]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in members.items():
             archive.writestr(name, data)
@@ -68,22 +69,34 @@ def test_folder_is_read_in_order_and_its_bad_files_are_set_aside(tmp_path: Path)
     write(folder / "pack.tar.gz", tar_of({"x/PMC1.xml": PAPER}))
     found = read(folder)
     assert [source for source in found if not source.startswith("[")] == [
+        "papers/a/deep/c.nxml.gz",
         "papers/b.xml",
         "papers/pack.tar.gz/x/PMC1.xml",
-        "papers/a/deep/c.nxml.gz",
     ]
     assert "[papers/html.xml: its root is <html>, which is neither JATS nor PubMed]" in found
     assert any(source.startswith("[papers/bad.xml: broken XML: ") for source in found)
 
 
-def test_links_out_of_the_folder_are_not_followed(tmp_path: Path):
+def test_links_that_are_not_followed_are_counted(tmp_path: Path):
     outside = write(tmp_path / "outside/a.xml", PAPER)
     write(tmp_path / "papers/b.xml", PAPER)
     (tmp_path / "papers/link.xml").symlink_to(outside)
     (tmp_path / "papers/folder").symlink_to(outside.parent)
     (tmp_path / "papers/loop.xml").symlink_to("loop.xml")
     (tmp_path / "papers/gone.xml").symlink_to("nowhere.xml")
-    assert read(tmp_path / "papers") == ["papers/b.xml"]
+    (tmp_path / "papers/up").symlink_to(".")
+    (tmp_path / "papers/inside.xml").symlink_to("b.xml")
+    os.mkfifo(tmp_path / "papers/pipe.xml")
+    assert read(tmp_path / "papers") == [
+        "papers/b.xml",
+        "[papers/folder: a link out of the folder, which is not followed]",
+        "[papers/gone.xml: a link that leads nowhere]",
+        "papers/inside.xml",
+        "[papers/link.xml: a link out of the folder, which is not followed]",
+        "[papers/loop.xml: a link that leads nowhere]",
+        "[papers/pipe.xml: neither a file nor a folder]",
+        "[papers/up: a link to a folder, which is not followed]",
+    ]
 
 
 def test_tar_is_streamed_in_its_order(tmp_path: Path):
@@ -121,11 +134,11 @@ def test_zip_is_read_by_members(tmp_path: Path):
     }
     path = zip_of(tmp_path / "papers.whl", members)
     assert read(path, ["data/b.nxml"]) == ["papers.whl/data/b.nxml"]
-    assert read(path)[:6] == [
+    assert read(path)[0].startswith("[papers.whl/bad.xml: ")
+    assert read(path)[1:] == [
         *(f"papers.whl/data/a.xml.gz#{n}" for n in range(1, 6)),
         "papers.whl/data/b.nxml",
     ]
-    assert read(path)[6].startswith("[papers.whl/bad.xml: ")
     assert read(path, ["data/b.nxml", "gone.xml"])[1] == "[papers.whl/gone.xml: not in the archive]"
     with pytest.raises(InputError, match="holds none of the members"):
         read(path, ["gone.xml"])

@@ -1,5 +1,5 @@
 """Papers in whatever form they come, as a stream of `Article`."""
 
-from biolm.sources.read import read_source
+from biolm.sources.shards import read_source
 
 __all__ = ["read_source"]

@@ -21,6 +21,8 @@ from tarfile import (  # type: ignore[attr-defined]  # typeshed has only their r
 )
 from typing import Any, Self
 
+from biolm.sources.files import PAPER_ENDINGS
+from biolm.sources.meca import meca_articles
 from biolm.sources.xml import MAX_RECORD_BYTES, Unusable, one_line
 
 CHUNK_BYTES = 1 << 18
@@ -85,16 +87,40 @@ def tar_members(file: io.BufferedReader, wanted: Callable[[str], bool]) -> Itera
         raise Unusable(f"damaged: {one_line(error)}") from None
 
 
-def zip_members(file: io.BufferedReader, wanted: Callable[[str], bool]) -> Iterator[Member]:
-    """The wanted files of a zip archive, in its order. Raises Unusable where its directory is damaged."""
+def zip_members(file: io.BufferedReader, wanted: Callable[[str], bool] | None) -> Iterator[Member]:
+    """The wanted files of a zip archive, in its order; the papers of it for None.
+
+    Raises Unusable where its directory is damaged.
+    """
     try:
         archive = zipfile.ZipFile(file)
     except (*_BROKEN, EOFError) as error:
         raise Unusable(f"no whole zip archive: {one_line(error)}") from None
     with archive:
-        for entry in archive.infolist():
-            if not entry.is_dir() and wanted(entry.filename):
+        for entry in zip_papers(archive) if wanted is None else archive.infolist():
+            if not entry.is_dir() and (wanted is None or wanted(entry.filename)):
                 yield Member(entry.filename, partial(_zip_chunks, archive, entry))
+
+
+def zip_papers(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """The papers of a zip archive: what a MECA package calls its article, else what their endings tell.
+
+    Raises Unusable where a package's manifest is damaged.
+    """
+    try:
+        articles = meca_articles(archive)
+    except (*_BROKEN, EOFError) as error:
+        raise Unusable(f"damaged: {one_line(error)}") from None
+    return [
+        entry
+        for entry in archive.infolist()
+        if not entry.is_dir()
+        and (
+            entry.filename in articles
+            if articles is not None
+            else entry.filename.lower().endswith(PAPER_ENDINGS)
+        )
+    ]
 
 
 def _zip_chunks(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Iterator[bytes]:

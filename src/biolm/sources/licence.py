@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable
 
 UNKNOWN = "unknown"
+TEXT_MINING = "LicenseRef-TDM"
+"""Author manuscripts in PMC: for text and data mining only."""
 _URL = re.compile(
     r"creativecommons\.org/licen[cs]es?/(by(?:-(?:nc|nd|sa))*)\b(?:/(\d(?:\.\d)?))?(?:/(igo)\b)?",
     re.IGNORECASE,
@@ -46,6 +48,11 @@ def spdx_licence(urls: Iterable[str], kind: str, text: str) -> str:
     if _CC0.search(text) or _CC0.search(kind):
         return "CC0-1.0"
     return "CC-BY" if kind.lower() == "creativecommonsby" else UNKNOWN
+
+
+def code_licence(code: str) -> str:
+    """The licence of a code in PMC's lists ("CC BY-NC", "CC0"); "TDM" allows text mining and nothing else."""
+    return TEXT_MINING if code.strip().upper() == "TDM" else spdx_licence([], "", code)
 
 
 def _spdx(code: str, version: str | None, port: str | None = None) -> str:

@@ -1,23 +1,25 @@
-"""Any source of papers as one stream of `Article` and `Unreadable`.
+"""One file of papers as a stream of `Article`, `Unreadable` and `Deletion`.
 
-The path that was named must be usable, otherwise InputError. What lies inside a folder, archive or bundle
-may be bad: it is given as `Unreadable`, and the stream goes on.
+A file of JATS, of PubMed XML or of a bundle of articles, gzipped or not (its root and its first bytes tell, not
+its name), or a tar or zip archive of such files. PubMed XML, bundles and archives are streamed: memory is that of
+some records, or of one member. What lies inside may be bad: it is given as `Unreadable`, and the stream goes on.
+The `source` of a record is the file's name, with "/member" of an archive and "#PMID", or "#number" in a bundle,
+behind it.
 """
 
-import os
-import stat
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from itertools import chain
-from pathlib import Path
 
-from biolm.errors import InputError
 from biolm.records import Article, Deletion, Unreadable
 from biolm.sources.archives import Member, tar_members, unpacked_chunks, zip_members
+from biolm.sources.beside import with_sidecar
 from biolm.sources.cut import cut_article, cut_records
+from biolm.sources.files import NO_MEMBERS, PAPER_ENDINGS, TAR_ENDINGS, ZIP_ENDINGS, PaperFile, portable
 from biolm.sources.jats import parse_article
 from biolm.sources.options import TextOptions
 from biolm.sources.pubmed import DELETION, RECORDS, parse_deletion, parse_record
+from biolm.sources.remote import is_url, open_file
 from biolm.sources.split import Records
 from biolm.sources.xml import (
     MAX_RECORD_BYTES,
@@ -31,138 +33,48 @@ from biolm.sources.xml import (
     words_of,
 )
 
-PAPER_ENDINGS = (".xml", ".nxml", ".xml.gz", ".nxml.gz")
-TAR_ENDINGS = (".tar", ".tar.gz", ".tgz")
-ZIP_ENDINGS = (".zip", ".whl")
 BUNDLES = frozenset({"articles", "pmc-articleset"})
 """Roots that hold many JATS articles."""
 BATCH_BYTES = 1 << 20
 """PubMed records that are parsed together."""
 
 Stream = Iterator[Article | Unreadable | Deletion]
-_DEFAULT = TextOptions()
 
 
-def read_source(
-    path: Path, members: Collection[str] | None = None, options: TextOptions = _DEFAULT
-) -> Stream:
-    """Every article of a file, folder or archive, one after another.
-
-    A file of JATS, of PubMed XML or of a bundle of articles, gzipped or not (its root and its first bytes
-    tell, not its name); a folder of such files and of tar archives, in sorted order; a tar archive, gzipped
-    or not, in its own order; a zip archive. `members` names the only ones to read of an archive. PubMed XML,
-    bundles and archives are streamed: memory is that of one record or member.
-
-    The `source` of a record is the path's last part, with "/member" behind it in a folder or archive and
-    "#PMID", or "#number" in a bundle, behind that. Raises InputError, possibly after the articles before the
-    damage, where `path` itself cannot be used; whatever is bad inside it gives an Unreadable.
-    """
-    try:
-        yield from _read_path(path, members, options)
-    except Unusable as error:
-        raise InputError(f"{path}: {error.reason}; {error.remedy}") from None
+def read_file(file: PaperFile, options: TextOptions) -> Stream:
+    """Every record of one file. Raises Unusable where the file cannot be used."""
+    if file.problem is not None:
+        raise Unusable(file.problem)
+    yield from with_sidecar(_read_file(file, options), file)
 
 
-def _read_path(path: Path, members: Collection[str] | None, options: TextOptions) -> Stream:
-    mode = _mode(path)
-    if stat.S_ISDIR(mode):
-        name = _portable(Path(os.path.realpath(path)).name)
-    elif stat.S_ISREG(mode):
-        name = _portable(path.name)
-    else:
-        raise Unusable("neither a file nor a folder", PAPERS)
-    if members is not None and not path.name.lower().endswith((*TAR_ENDINGS, *ZIP_ENDINGS)):
-        raise Unusable("no archive, so it has no members to choose from", PAPERS)
-    if stat.S_ISDIR(mode):
-        yield from _read_folder(path, name, options)
-    else:
-        yield from read_file(path, name, members, options)
-
-
-def _mode(path: Path) -> int:
-    try:
-        return path.stat().st_mode
-    except FileNotFoundError:
-        raise Unusable("does not exist", "give a file or folder of papers") from None
-    except (OSError, ValueError) as error:
-        raise _unopened(error) from None
-
-
-def _read_folder(folder: Path, name: str, options: TextOptions) -> Stream:
-    for portable, path in papers_below(folder):
-        source = f"{name}/{portable}"
-        try:
-            yield from read_file(path, source, None, options)
-        except Unusable as error:
-            yield Unreadable(source=source, reason=error.reason)
-
-
-def papers_below(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Papers and tar archives in sorted order, by their portable names below the folder.
-
-    Links are followed to files inside the folder only. Raises Unusable where there is none.
-    """
-    inside = os.path.realpath(folder)
-    found = False
-    for where, folders, files in os.walk(folder, onerror=_raise_unopened):
-        folders.sort()
-        for file in sorted(files):
-            path = Path(where, file)
-            if not file.lower().endswith((*PAPER_ENDINGS, *TAR_ENDINGS)) or not path.is_file():
-                continue
-            if not path.is_symlink() or Path(os.path.realpath(path)).is_relative_to(inside):
-                found = True
-                yield _portable(path.relative_to(folder).as_posix()), path
-    if not found:
-        raise Unusable(f"holds no file ending in {', '.join((*PAPER_ENDINGS, *TAR_ENDINGS))}", PAPERS)
-
-
-def _raise_unopened(error: OSError) -> None:
-    raise _unopened(error)
-
-
-def _unopened(error: Exception) -> Unusable:
-    why = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
-    return Unusable(f"cannot be read: {why}", "check its path and permissions")
-
-
-def read_file(path: Path, name: str, members: Collection[str] | None, options: TextOptions) -> Stream:
-    """Every record of one file that is called `name`. Raises Unusable where the file cannot be used."""
-    lower = path.name.lower()
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise _unopened(error) from None
-    with file:
+def _read_file(file: PaperFile, options: TextOptions) -> Stream:
+    lower = file.path.lower().partition("?")[0] if is_url(file.path) else file.path.lower()
+    with open_file(file.path) as stream:
         if lower.endswith(TAR_ENDINGS):
-            yield from _read_members(tar_members(file, _chooser(members)), name, members, options)
+            yield from _read_members(tar_members(stream, _chooser(file.members)), file, options)
         elif lower.endswith(ZIP_ENDINGS):
-            yield from _read_members(zip_members(file, _chooser(members)), name, members, options)
+            wanted = None if file.members is None else _chooser(file.members)
+            yield from _read_members(zip_members(stream, wanted), file, options)
         else:
-            yield from _read_xml(unpacked_chunks(file), name, options)
+            yield from _read_xml(unpacked_chunks(stream), file.name, options)
 
 
-def _read_members(
-    found: Iterator[Member], name: str, members: Collection[str] | None, options: TextOptions
-) -> Stream:
+def _read_members(found: Iterator[Member], file: PaperFile, options: TextOptions) -> Stream:
+    name, members = file.name, file.members
     missing = set(members or ())
     count = 0
     for count, member in enumerate(found, 1):  # noqa: B007  counted for what follows the loop
         missing.discard(member.name)
-        source = f"{name}/{_portable(member.name).removeprefix('./')}"
+        source = f"{name}/{portable(member.name).removeprefix('./')}"
         try:
             yield from _read_xml(member.chunks(), source, options)
         except Unusable as error:
             yield Unreadable(source=source, reason=error.reason)
     if not count:
-        raise Unusable(
-            f"holds no file ending in {', '.join(PAPER_ENDINGS)}"
-            if members is None
-            else "holds none of the members",
-            PAPERS,
-        )
+        raise Unusable(NO_MEMBERS if members is None else "holds none of the members", PAPERS)
     for member_name in sorted(missing):
-        yield Unreadable(source=f"{name}/{_portable(member_name)}", reason="not in the archive")
+        yield Unreadable(source=f"{name}/{portable(member_name)}", reason="not in the archive")
 
 
 def _chooser(members: Collection[str] | None) -> Callable[[str], bool]:
@@ -281,8 +193,3 @@ def _article(element: Element, source: str, options: TextOptions) -> Article:
         return parse(element, source, options)
     except RecursionError:
         raise Unusable("broken XML: its elements are nested too deeply") from None
-
-
-def _portable(name: str) -> str:
-    """A file's name as text that UTF-8 can hold."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -6,17 +6,30 @@ changes its own group and no other. Nothing here depends on how many processes w
 """
 
 import hashlib
+import os
 import zipfile
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from biolm.artifacts import sha256_file, sha256_json
 from biolm.errors import InputError
 from biolm.records import Unreadable
+from biolm.sources.archives import zip_papers
+from biolm.sources.files import (
+    NO_MEMBERS,
+    TAR_ENDINGS,
+    ZIP_ENDINGS,
+    PaperFile,
+    Sidecar,
+    local_file,
+    local_files,
+    portable,
+)
 from biolm.sources.options import TextOptions
-from biolm.sources.read import PAPER_ENDINGS, TAR_ENDINGS, ZIP_ENDINGS, Stream, papers_below, read_file
-from biolm.sources.xml import AGAIN, PAPERS, Unusable, one_line
+from biolm.sources.read import Stream, read_file
+from biolm.sources.remote import is_url, name_of, remote_files, shown
+from biolm.sources.xml import PAPERS, Unusable, one_line
 
 GROUP_FILES = 64
 """Files of a group on average; at most four times as many."""
@@ -24,21 +37,7 @@ GROUP_BYTES = 32 << 20
 """A group ends before the file that would exceed this."""
 LARGE_BYTES = 16 << 20
 """A file from this size on is a shard of its own."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PaperFile:
-    """One file of papers."""
-
-    path: str
-    """Where it lies on this machine."""
-    name: str
-    """What it is called in a corpus; begins with the name of its source."""
-    bytes: int
-    members: tuple[str, ...] | None = None
-    """The members to read of an archive; None for all."""
-    content: str | None = None
-    """What tells its contents, where the archive's directory says so; None to hash them."""
+_DEFAULT = TextOptions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,61 +54,70 @@ class Shard:
         return sum(file.bytes for file in self.files)
 
 
-def plan_shards(path: Path, name: str, members: Collection[str] | None = None) -> list[Shard]:
-    """The shards of a file or folder that is called `name`, in the order of the names of the files.
+def plan_shards(path: str | Path, name: str, members: Collection[str] | None = None) -> list[Shard]:
+    """The shards of a file, folder or URL that is called `name`, in the order of the names of the files.
 
-    Raises InputError where it cannot be listed, or a folder holds no papers.
+    Raises InputError where it cannot be listed, or holds no papers.
     """
-    if path.name.lower().endswith(ZIP_ENDINGS):
-        return [Shard(files=files, alone=True) for files in _groups(_zipped(path, name, members))]
-    if not path.is_dir():
-        file = PaperFile(path=str(path), name=name, bytes=path.stat().st_size)
-        return [Shard(files=(file,), alone=True)]
     try:
-        found = [
-            PaperFile(path=str(file), name=f"{name}/{portable}", bytes=file.stat().st_size)
-            for portable, file in papers_below(path)
+        return [
+            Shard(files=files, alone=_is_source(files, name))
+            for files in _groups(_listed(path, name, members))
         ]
     except Unusable as error:
-        raise InputError(f"{path}: {error.reason}; {error.remedy}") from None
-    return [Shard(files=files, alone=False) for files in _groups(found)]
+        where = shown(str(path)) if is_url(str(path)) else path
+        raise InputError(f"{where}: {error.reason}; {error.remedy}") from None
 
 
-def _zipped(path: Path, name: str, members: Collection[str] | None) -> list[PaperFile]:
+def _is_source(files: tuple[PaperFile, ...], name: str) -> bool:
+    return any(file.name == name for file in files)
+
+
+def _listed(path: str | Path, name: str, members: Collection[str] | None) -> Iterator[PaperFile]:
+    if members is not None and not str(path).lower().endswith((*TAR_ENDINGS, *ZIP_ENDINGS)):
+        raise Unusable("no archive, so it has no members to choose from", PAPERS)
+    if is_url(str(path)):
+        found = remote_files(str(path), name)
+    elif Path(path).is_dir():
+        found = local_files(Path(path), name)
+    elif str(path).lower().endswith(ZIP_ENDINGS):
+        yield from _zipped(local_file(Path(path), name), members)
+        return
+    else:
+        found = iter([local_file(Path(path), name)])
+    for file in found:
+        yield file if members is None else replace(file, members=tuple(sorted(members)))
+
+
+def _zipped(file: PaperFile, members: Collection[str] | None) -> Iterator[PaperFile]:
     """The papers of a zip archive, each as a file of its own: its directory tells their sizes and checksums."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+        with zipfile.ZipFile(file.path) as archive:
+            papers = zip_papers(archive) if members is None else archive.infolist()
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise InputError(f"{path}: no whole zip archive: {one_line(error)}; {AGAIN}") from None
-    wanted = [
-        entry
-        for entry in entries
-        if (
-            entry.filename in members
-            if members is not None
-            else entry.filename.lower().endswith(PAPER_ENDINGS)
+        raise Unusable(f"no whole zip archive: {one_line(error)}") from None
+    found: dict[str, list[zipfile.ZipInfo]] = {}
+    for entry in papers:
+        if members is None or entry.filename in members:
+            found.setdefault(entry.filename, []).append(entry)  # a name can be there twice
+    if not found:
+        raise Unusable(NO_MEMBERS if members is None else "holds none of the members", PAPERS)
+    for name, entries in sorted(found.items()):
+        yield replace(
+            file,
+            bytes=sum(entry.compress_size for entry in entries),
+            members=(name,),
+            content=" ".join([name, *(f"{entry.CRC:08x} {entry.file_size}" for entry in entries)]),
         )
-    ]
-    if not wanted:
-        raise InputError(f"{path}: holds no file ending in {', '.join(PAPER_ENDINGS)}; {PAPERS}")
-    return [
-        PaperFile(
-            path=str(path),
-            name=name,
-            bytes=entry.compress_size,
-            members=(entry.filename,),
-            content=f"{entry.filename} {entry.CRC:08x} {entry.file_size}",
-        )
-        for entry in sorted(wanted, key=lambda entry: entry.filename)
-    ]
+    for name in sorted(set(members or ()) - set(found)):
+        yield replace(file, bytes=0, members=(name,), problem="not in the archive")
 
 
-def _groups(files: list[PaperFile]) -> Iterator[tuple[PaperFile, ...]]:
+def _groups(files: Iterable[PaperFile]) -> Iterator[tuple[PaperFile, ...]]:
     group: list[PaperFile] = []
     size = 0
     for file in files:
-        large = file.bytes >= LARGE_BYTES or file.name.lower().endswith(TAR_ENDINGS)
+        large = file.bytes >= LARGE_BYTES or (file.members is None and _is_archive(file))
         if group and (large or size + file.bytes > GROUP_BYTES or len(group) >= 4 * GROUP_FILES):
             yield tuple(group)
             group, size = [], 0
@@ -126,24 +134,66 @@ def _groups(files: list[PaperFile]) -> Iterator[tuple[PaperFile, ...]]:
         yield tuple(group)
 
 
+def _is_archive(file: PaperFile) -> bool:
+    return file.problem is None and file.name.lower().endswith((*TAR_ENDINGS, *ZIP_ENDINGS))
+
+
 def identity(shard: Shard) -> str:
-    """SHA-256 over the names and contents of the shard's files; no path of the machine is in it."""
-    facts = []
-    for file in shard.files:
-        try:
-            content = file.content or sha256_file(Path(file.path))
-        except OSError as error:
-            content = f"unreadable: {error.strerror}"
-        facts.append([file.name, content, file.members])
+    """SHA-256 over the names and contents of the shard's files and sidecars; no path of the machine is in it.
+
+    Of a file in a store only what its listing tells is taken: its ETag, or its time and size. Where a store tells
+    neither, a change that keeps the size is not noticed.
+    """
+    facts = [
+        [file.name, _content(file), file.members, file.problem, file.sidecar and _content(file.sidecar)]
+        for file in shard.files
+    ]
     return sha256_json([shard.alone, facts])
 
 
-def read_shard(shard: Shard, options: TextOptions) -> Stream:
-    """Every record of the shard. Raises InputError where its file is the source itself and cannot be used."""
+def _content(file: PaperFile | Sidecar) -> str:
+    if file.content is not None:
+        return file.content
+    try:
+        return sha256_file(Path(file.path))
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
+
+
+def read_shard(shard: Shard, options: TextOptions = _DEFAULT) -> Stream:
+    """Every record of the shard, always in the same order.
+
+    A file that is gone or damaged gives an Unreadable. Raises InputError, possibly after the records before the
+    damage, where it is the source itself.
+    """
     for file in shard.files:
         try:
-            yield from read_file(Path(file.path), file.name, file.members, options)
+            yield from read_file(file, options)
         except Unusable as error:
-            if shard.alone:
-                raise InputError(f"{file.path}: {error.reason}; {error.remedy}") from None
-            yield Unreadable(source=file.name, reason=error.reason)
+            if shard.alone and file.problem is None:
+                where = shown(file.path) if is_url(file.path) else file.path
+                raise InputError(f"{where}: {error.reason}; {error.remedy}") from None
+            member = f"/{portable(file.members[0])}" if file.problem and file.members else ""
+            yield Unreadable(source=f"{file.name}{member}", reason=error.reason)
+
+
+def read_source(
+    path: str | Path, members: Collection[str] | None = None, options: TextOptions = _DEFAULT
+) -> Stream:
+    """Every record of a file, folder, archive or URL, one after another: `plan_shards` and `read_shard` in one.
+
+    A folder's papers and archives come in the order of their names, a tar archive's members in its own, a zip
+    archive's by name. `members` names the only ones to read of an archive. The source is called by the last part
+    of its path. Raises InputError, possibly after the records before the damage, where `path` cannot be used;
+    whatever is bad inside it gives an Unreadable.
+    """
+    for shard in plan_shards(path, source_name(path), members):
+        yield from read_shard(shard, options)
+
+
+def source_name(path: str | Path) -> str:
+    """What a source is called in a corpus: the last part of its path or URL, so that no path of the machine gets in."""
+    if is_url(str(path)):
+        return name_of(str(path))
+    path = Path(path)
+    return portable(Path(os.path.realpath(path)).name if path.is_dir() else path.name) or "root"

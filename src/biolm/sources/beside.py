@@ -1,0 +1,201 @@
+"""What a file beside the papers says of them: PMC's Cloud Service (JSON) and its former file lists (CSV, text).
+
+Both know what the XML may not: the licence's code, whether a paper was retracted, whether it is the author's
+manuscript. What the XML states itself goes before them.
+"""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from biolm.records import Article, Deletion, Unreadable
+from biolm.sources.files import PaperFile, unopened
+from biolm.sources.ids import plain_doi, plain_pmcid, plain_pmid
+from biolm.sources.licence import UNKNOWN, code_licence
+from biolm.sources.remote import open_file
+from biolm.sources.xml import Unusable, one_line
+
+Record = Article | Unreadable | Deletion
+MAX_JSON_BYTES = 1 << 20
+_MAX_ROW_BYTES = 1 << 16
+_COLUMNS = ("Article File", "AccessionID", "PMID", "License", "Retracted")
+_VERSION = re.compile(r"PMC\d+\.(\d{1,4})", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is said of one paper; None, 0 and False where nothing is."""
+
+    pmid: str | None = None
+    pmcid: str | None = None
+    doi: str | None = None
+    version: int = 0
+    manuscript: bool = False
+    retracted: bool = False
+    licence: str = UNKNOWN
+
+
+def with_sidecar(records: Iterable[Record], file: PaperFile) -> Iterator[Record]:
+    """The records of a file with what its sidecar says of them.
+
+    A sidecar that cannot be used loses nothing: it gives an Unreadable of its own behind the records.
+    """
+    sidecar = file.sidecar
+    if sidecar is None:
+        yield from records
+        return
+    problem: str | None = None
+    find: Callable[[str], Facts | None] = lambda _: None  # noqa: E731  until the sidecar is open
+    said: FileList | None = None
+    with ExitStack() as opened:
+        try:
+            stream = opened.enter_context(open_file(sidecar.path))
+            if sidecar.name.endswith(".json"):
+                facts = cloud_facts(_bounded(stream))
+                find = lambda _: facts  # noqa: E731
+            else:
+                said = FileList(_lines(stream), tabs=sidecar.name.endswith(".txt"))
+                find = said.find
+        except Unusable as error:
+            problem = error.reason
+        for record in records:
+            if isinstance(record, Article):
+                member = record.source.removeprefix(f"{file.name}/").partition("#")[0]
+                try:
+                    yield record if (found := find(member)) is None else with_facts(record, found)
+                except Unusable as error:
+                    problem = problem or error.reason
+                    yield record
+            else:
+                yield record
+        if said is not None:
+            problem = problem or said.problem
+    if problem:
+        yield Unreadable(source=sidecar.name, reason=problem)
+
+
+def _bounded(stream: io.BufferedReader) -> bytes:
+    try:
+        data = stream.read(MAX_JSON_BYTES + 1)
+    except OSError as error:
+        raise unopened(error) from None
+    if len(data) > MAX_JSON_BYTES:
+        raise Unusable("larger than 1 MiB")
+    return data
+
+
+def _lines(stream: io.BufferedReader) -> Iterator[bytes]:
+    try:
+        while line := stream.readline(_MAX_ROW_BYTES + 1):
+            if len(line) > _MAX_ROW_BYTES:
+                raise Unusable("broken: a line of more than 64 KiB")
+            yield line
+    except OSError as error:
+        raise unopened(error) from None
+
+
+def with_facts(article: Article, facts: Facts) -> Article:
+    """The article with what it does not say itself. Raises Unusable where the facts are of another paper."""
+    for own, other in ((article.pmcid, facts.pmcid), (article.pmid, facts.pmid)):
+        if own and other and own != other:
+            raise Unusable(f"it is about {other}, not {own}")
+    return replace(
+        article,
+        pmid=article.pmid or facts.pmid,
+        pmcid=article.pmcid or facts.pmcid,
+        doi=article.doi or facts.doi,
+        version=article.version or facts.version,
+        manuscript=article.manuscript or facts.manuscript,
+        retracted=article.retracted or facts.retracted,
+        licence=facts.licence if article.licence == UNKNOWN else article.licence,
+    )
+
+
+def cloud_facts(data: bytes) -> Facts:
+    """What the Cloud Service's JSON says of its article. Raises Unusable where it is none."""
+    try:
+        said = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise Unusable(f"broken JSON: {one_line(error)}") from None
+    if not isinstance(said, dict) or "pmcid" not in said:
+        raise Unusable("no facts of an article: it has no pmcid")
+    words = {key: str(value) for key, value in said.items() if isinstance(value, str | int)}
+    found = _VERSION.fullmatch(words["pmcid"]) if "pmcid" in words else None
+    version = found[1] if found else words.get("version", "")
+    return Facts(
+        pmid=plain_pmid(words.get("pmid", "")),
+        pmcid=plain_pmcid(words.get("pmcid", "")),
+        doi=plain_doi(words.get("doi", "")),
+        version=int(version) if re.fullmatch(r"[0-9]{1,4}", version) else 0,
+        manuscript=_is_true(words.get("is_manuscript", "")),
+        retracted=_is_true(words.get("is_retracted", "")),
+        licence=code_licence(words.get("license_code", "")),
+    )
+
+
+class FileList:
+    """What a bulk package's list says of its members, read along with the package.
+
+    Rows that lie before the member that is asked for are kept, so memory is small where list and package have
+    the same order. `problem` says, at the end, what is wrong with the list; None where nothing is.
+    """
+
+    def __init__(self, lines: Iterator[bytes], *, tabs: bool) -> None:
+        self.problem: str | None = None
+        self._passed: dict[str, Facts] = {}
+        self._rows = self._read(lines, "\t" if tabs else ",")
+
+    def find(self, member: str) -> Facts | None:
+        """What the list says of a member, by its place in the archive or else its file name."""
+        wanted = _key(member)
+        if (facts := self._passed.pop(wanted, None)) is not None:
+            return facts
+        for key, facts in self._rows:
+            if key == wanted:
+                return facts
+            self._passed[key] = facts
+        return None
+
+    def _read(self, lines: Iterator[bytes], delimiter: str) -> Iterator[tuple[str, Facts]]:
+        try:
+            rows = csv.reader(_decoded(lines), delimiter=delimiter)
+            heading = [name.strip() for name in next(rows, [])]
+            if heading[:1] != ["Article File"]:
+                raise Unusable("no file list: its first line names no column Article File")
+            places = [heading.index(name) if name in heading else None for name in _COLUMNS]
+            for row in rows:
+                file, pmcid, pmid, licence, retracted = (
+                    row[place] if place is not None and place < len(row) else "" for place in places
+                )
+                if file:
+                    yield (
+                        _key(file),
+                        Facts(
+                            pmid=plain_pmid(pmid),
+                            pmcid=plain_pmcid(pmcid),
+                            licence=code_licence(licence),
+                            retracted=_is_true(retracted),
+                        ),
+                    )
+        except Unusable as error:
+            self.problem = error.reason
+        except csv.Error as error:
+            self.problem = f"broken: {one_line(error)}"
+
+
+def _decoded(lines: Iterable[bytes]) -> Iterator[str]:
+    for line in lines:
+        yield line.decode("utf-8", "replace").replace("\0", "")
+
+
+def _key(member: str) -> str:
+    """A member's file name: packages differ in the folders before it."""
+    return member.rpartition("/")[2].lower()
+
+
+def _is_true(word: str) -> bool:
+    return word.strip().lower() in ("true", "yes", "1")

@@ -1,0 +1,197 @@
+"""Which files of a source are papers, in an order that is the same on every machine.
+
+A file is known by a portable name, which begins with its source's name and holds no path of the machine.
+Beside it may lie another that says something of the papers in it: its sidecar.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from biolm.sources.xml import PAPERS, Unusable, one_line
+
+PAPER_ENDINGS = (".xml", ".nxml", ".xml.gz", ".nxml.gz")
+TAR_ENDINGS = (".tar", ".tar.gz", ".tgz")
+ZIP_ENDINGS = (".zip", ".meca", ".whl")
+FOLDER_ENDINGS = (*PAPER_ENDINGS, *TAR_ENDINGS, ".zip", ".meca")
+"""What is read of a folder; a wheel only where it is named itself."""
+NO_PAPERS = f"holds no file ending in {', '.join(FOLDER_ENDINGS)}"
+NO_MEMBERS = f"holds no file ending in {', '.join(PAPER_ENDINGS)}"
+METADATA = "metadata"
+"""The folder where PMC's Cloud Service has the facts of all articles, once more."""
+_CLOUD = re.compile(r"(PMC\d+\.\d+)\.(?:xml|nxml)(?:\.gz)?", re.IGNORECASE)
+_TAR_ENDING = re.compile(r"\.(?:tar|tar\.gz|tgz)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sidecar:
+    """A file that says something of the papers in another: ids, licence, retraction."""
+
+    path: str
+    """Where it lies: a path of this machine, or a URL."""
+    name: str
+    """What it is called in a corpus."""
+    content: str | None = None
+    """What tells its contents, where a store says so; None to hash them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaperFile:
+    """One file of papers."""
+
+    path: str
+    """Where it lies: a path of this machine, or a URL."""
+    name: str
+    """What it is called in a corpus; begins with the name of its source."""
+    bytes: int
+    """As it lies there, packed or not; 0 where that is not known."""
+    members: tuple[str, ...] | None = None
+    """The members to read of an archive; None for all."""
+    content: str | None = None
+    """What tells its contents, where the archive's directory or a store says so; None to hash them."""
+    sidecar: Sidecar | None = None
+    problem: str | None = None
+    """Why it is not read, for a person; None for a file that is."""
+
+
+def find_sidecar(
+    name: str, is_beside: Callable[[str], bool], is_in_metadata: Callable[[str], bool]
+) -> str | None:
+    """Where the sidecar of a file called `name` is, from the file's folder or, "metadata/…", from the source's.
+
+    PMC1.1.json of PMC1.1.xml, as in PMC's Cloud Service; NAME.filelist.csv, or .txt, of an archive NAME.tar.gz,
+    as with PMC's former bulk packages. None where there is none.
+    """
+    if found := _CLOUD.fullmatch(name):
+        facts = f"{found[1]}.json"
+        if is_beside(facts):
+            return facts
+        return f"{METADATA}/{facts}" if is_in_metadata(facts) else None
+    if name.lower().endswith(TAR_ENDINGS):
+        stem = _TAR_ENDING.sub("", name)
+        return next(filter(is_beside, (f"{stem}.filelist.csv", f"{stem}.filelist.txt")), None)
+    return None
+
+
+def local_file(path: Path, name: str) -> PaperFile:
+    """A file that was named itself. Raises Unusable where it is none, or cannot be read."""
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise Unusable("neither a file nor a folder", PAPERS)
+        path.open("rb").close()
+    except FileNotFoundError:
+        raise Unusable("does not exist", "give a file or folder of papers") from None
+    except (OSError, ValueError) as error:
+        raise unopened(error) from None
+    beside = find_sidecar(path.name, lambda other: path.with_name(other).is_file(), lambda _: False)
+    sidecar = None if beside is None else Sidecar(path=str(path.with_name(beside)), name=portable(beside))
+    return PaperFile(path=str(path), name=name, bytes=found.st_size, sidecar=sidecar)
+
+
+def local_files(folder: Path, name: str) -> Iterator[PaperFile]:
+    """The papers and archives below a folder called `name`, sorted by name; in memory are open folders' listings.
+
+    Links are followed to files inside the folder only; a link that is not, and a folder in it that cannot be
+    listed, come with their `problem`. Raises Unusable where `folder` itself cannot be listed, or holds no papers.
+    """
+    found = False
+    inside = os.path.realpath(folder)
+    metadata = folder / METADATA
+    has_metadata = metadata.is_dir()
+    open_folders = [_listing(folder, name)]
+    while open_folders:
+        entry = next(open_folders[-1], None)
+        if entry is None:
+            open_folders.pop()
+            continue
+        problem = _problem(entry, inside)
+        if entry.is_folder and problem is None:
+            try:
+                open_folders.append(_listing(entry.path, entry.name))
+                continue
+            except Unusable as error:
+                problem = error.reason
+        found = True
+        if problem is not None:
+            yield PaperFile(path=str(entry.path), name=entry.name, bytes=0, problem=problem)
+            continue
+        beside = find_sidecar(
+            entry.path.name,
+            entry.beside.__contains__,
+            lambda other: has_metadata and (metadata / other).is_file(),
+        )
+        sidecar = None
+        if beside is not None:
+            where = folder if beside.startswith(f"{METADATA}/") else entry.path.parent
+            called = name if where == folder else entry.name.rpartition("/")[0]
+            sidecar = Sidecar(path=str(where / beside), name=f"{called}/{portable(beside)}")
+        yield PaperFile(path=str(entry.path), name=entry.name, bytes=_size(entry.path), sidecar=sidecar)
+    if not found:
+        raise Unusable(NO_PAPERS, PAPERS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    path: Path
+    name: str
+    is_folder: bool
+    beside: frozenset[str]
+    """Names of everything in the same folder."""
+
+
+def _listing(folder: Path, name: str) -> Iterator[_Entry]:
+    """The papers, archives and folders in a folder, so ordered that a walk gives whole names in order."""
+    try:
+        with os.scandir(folder) as entries:
+            kinds = {entry.name: _is_folder(entry) for entry in entries}
+    except OSError as error:
+        raise unopened(error) from None
+    beside = frozenset(kinds)
+    found = [
+        _Entry(folder / entry, f"{name}/{portable(entry)}", is_folder, beside)
+        for entry, is_folder in kinds.items()
+        if is_folder or entry.lower().endswith(FOLDER_ENDINGS)
+    ]
+    return iter(sorted(found, key=lambda entry: f"{entry.name}/" if entry.is_folder else entry.name))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _problem(entry: _Entry, inside: str) -> str | None:
+    """Why an entry of a folder is not read."""
+    if entry.path.is_symlink():
+        target = Path(os.path.realpath(entry.path))
+        if not target.exists():
+            return "a link that leads nowhere"
+        if not target.is_relative_to(inside):
+            return "a link out of the folder, which is not followed"
+        if entry.is_folder:
+            return "a link to a folder, which is not followed"
+    return None if entry.is_folder or entry.path.is_file() else "neither a file nor a folder"
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0  # whoever reads it says why
+
+
+def unopened(error: Exception) -> Unusable:
+    """What is said of a path that cannot be opened."""
+    why = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
+    return Unusable(f"cannot be read: {why}", "check its path and permissions")
+
+
+def portable(name: str) -> str:
+    """A file's name as text that UTF-8 can hold."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
