@@ -151,7 +151,8 @@ class _Resumed(io.RawIOBase):
         facts = _ask(url, lambda files, path: files.info(path))
         self._size: int | None = facts.get("size")
         self._stamp = _stamp(facts)
-        self._in_parts = facts.get("partial", True) and self._size is not None
+        parts = facts.get("partial", not urlsplit(url).scheme.startswith("http"))  # a server has to say so
+        self._in_parts = parts and self._size is not None
         if url.lower().partition("?")[0].endswith(ZIP_ENDINGS) and not self._in_parts:
             raise Unusable("a zip archive that its server sends only as a whole", "download it first")
         self._position = 0
