@@ -18,8 +18,6 @@ PUBMED_CUT = (
 )
 """The lists that are long; to look for a rare one costs more than to parse it."""
 _OPAQUE = (b"<!--", b"-->", b"<![CDATA[", b"]]>")
-_OPAQUE_ONSET = (b"!--", b"![")
-"""What any comment or CDATA section has; "!" is rarer than "<", so the search is faster."""
 _ENDS_NAME = (b" ", b"\t", b"\r", b"\n", b">")
 
 
@@ -35,7 +33,8 @@ def cut_records(data: bytes) -> bytes:
 
 
 def _cut(data: bytes, begin: int, names: tuple[bytes, ...], needed: tuple[bytes, ...]) -> bytes:
-    opaque = any(mark in data for mark in _OPAQUE_ONSET)
+    opaque = _has_opaque(data)
+    kept = (*needed, *(_OPAQUE if opaque else ()))
     regions: list[tuple[int, int]] = []
     for name in names:
         start = data.find(b"<" + name, begin)
@@ -43,8 +42,7 @@ def _cut(data: bytes, begin: int, names: tuple[bytes, ...], needed: tuple[bytes,
             end = _end_of(data, start, name)
             if end < 0:
                 break
-            inner = data[start:end] if needed or opaque else b""
-            if end > start and not any(mark in inner for mark in (*needed, *(_OPAQUE if opaque else ()))):
+            if end > start and all(data.find(mark, start, end) < 0 for mark in kept):
                 regions.append((start, end))
             start = data.find(b"<" + name, max(end, start + 1))
     if not regions:
@@ -58,6 +56,16 @@ def _cut(data: bytes, begin: int, names: tuple[bytes, ...], needed: tuple[bytes,
             done = max(done, end)
     pieces.append(data[done:])
     return b"".join(pieces)
+
+
+def _has_opaque(data: bytes) -> bool:
+    """Whether a comment or CDATA section may begin in it; "!" is rare, so the search is as fast as memory."""
+    place = data.find(b"!")
+    while place >= 0:
+        if data[place + 1 : place + 3] == b"--" or data[place + 1 : place + 2] == b"[":
+            return True
+        place = data.find(b"!", place + 1)
+    return False
 
 
 def _end_of(data: bytes, start: int, name: bytes) -> int:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 
 from biolm.records import Article, Figure
 from biolm.sources.abstracts import XML_LANG, abstracts_of
@@ -103,10 +104,12 @@ def _retracts(meta: Element) -> Iterator[str]:
 
 
 def _children(element: Element | None, *names: str) -> Iterator[Element]:
-    if element is not None:
-        for child in element:
-            if local_name(child) in names:
-                yield child
+    return iter(()) if element is None else element.iterchildren(*_in_any_space(names))
+
+
+@cache
+def _in_any_space(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{{*}}{name}" for name in names)
 
 
 def _first(element: Element | None, *path: str) -> Element | None:
