@@ -184,10 +184,11 @@ def test_a_bundle_hands_its_namespaces_and_encoding_down(tmp_path: Path):
     assert found.title == "é & x"
 
 
-@given(st.integers(1, 200))
-def test_records_do_not_depend_on_how_the_file_is_cut(size: int):
+@given(st.integers(1, 200), st.integers(1, 2000))
+def test_records_do_not_depend_on_how_the_file_is_cut(size: int, run_bytes: int):
     chunks = [PUBMED[start : start + size] for start in range(0, len(PUBMED), size)]
-    records = list(Records(root_of(iter([PUBMED])), iter(chunks), ("PubmedArticle",)))
+    runs = Records(root_of(iter([PUBMED])), iter(chunks), ("PubmedArticle",), run_bytes)
+    records = [record for run in runs for record in runs.split(run)]
     assert len(records) == 5
     assert all(one.startswith(b"<PubmedArticle>") and one.endswith(b"</PubmedArticle>") for one in records)
 

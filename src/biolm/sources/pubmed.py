@@ -2,6 +2,7 @@
 
 import re
 import sys
+from typing import Any
 
 from biolm.records import Abstract, Article, Deletion
 from biolm.sources.abstracts import without_imprint
@@ -66,73 +67,84 @@ def parse_record(record: Element, source: str, options: TextOptions = _DEFAULT) 
 
     Raises Unusable where it holds neither an article nor a book's chapter.
     """
-    citation = record.find("MedlineCitation")
-    article = record.find("MedlineCitation/Article")
+    parts = _parts(record)
+    citation = parts.get("MedlineCitation")
+    about = _parts(citation)
+    article = about.get("Article")
     if citation is None:
-        citation = article = record.find("BookDocument")
+        citation = article = parts.get("BookDocument")
+        about = _parts(citation)
     if citation is None or article is None:
         raise Unusable("a PubMed record without an article")
-    ids: dict[str | None, str] = {}
-    for part in record:
-        if part.tag in ("PubmedData", "PubmedBookData") and (found := part.find("ArticleIdList")) is not None:
-            ids |= {
-                element.get("IdType"): words_of(element) for element in found if element.tag == "ArticleId"
-            }
+    data = parts.get("PubmedData")
+    listed_ids = _parts(parts.get("PubmedBookData") if data is None else data).get("ArticleIdList")
+    ids: dict[str | None, str] = {
+        element.get("IdType"): words_of(element) for element in (() if listed_ids is None else listed_ids)
+    }
+    fields = _parts(article)
     electronic = [
         words_of(element)
-        for element in article
-        if element.tag == "ELocationID" and element.get("EIdType") == "doi" and element.get("ValidYN") != "N"
+        for element in (article.iterchildren("ELocationID") if "ELocationID" in fields else ())
+        if element.get("EIdType") == "doi" and element.get("ValidYN") != "N"
     ]
-    number = citation.find("PMID")
+    number = about.get("PMID")
     pmid = plain_pmid(words_of(number))
-    pmcid = plain_pmcid(ids.get("pmc", ""))
+    pmcid = plain_pmcid(ids["pmc"]) if "pmc" in ids else None
     doi = plain_doi(" ".join((ids.get("doi", ""), *electronic)))
-    listed = article.find("PublicationTypeList")
+    listed = fields.get("PublicationTypeList")
     types = () if listed is None else tuple(_hyphens(words_of(element)) for element in listed)
-    remarks = citation.find("CommentsCorrectionsList")
+    remarks = about.get("CommentsCorrectionsList")
     comments = [
         (comment.get("RefType"), plain_pmid(words_of(comment.find("PMID"))))
         for comment in (() if remarks is None else remarks)
         if comment.get("RefType") in ("RetractionIn", "RetractionOf")
     ]
+    journal = _parts(fields.get("Journal"))
     return Article(
         source=source,
         pmid=pmid,
         pmcid=pmcid,
         doi=doi,
-        title=_title(article),
-        abstracts=_abstracts(article, citation, rules_for(options)),
-        journal=words_of(article.find("Journal/Title"))
-        or words_of(citation.find("MedlineJournalInfo/MedlineTA"))
+        title=_title(fields),
+        abstracts=_abstracts(fields.get("Abstract"), about, citation, rules_for(options)),
+        journal=words_of(journal.get("Title"))
+        or words_of(_parts(about.get("MedlineJournalInfo")).get("MedlineTA"))
         or None,
-        year=_year(article),
-        language=_language(words_of(article.find("Language"))),
+        year=_year(article, fields, journal),
+        language=_language(words_of(fields.get("Language"))),
         content_hash="" if pmid or pmcid or doi else content_hash(record),
         form="pubmed",
         version=_number("" if number is None else number.get("Version", "")),
-        revised=_day(citation.find("DateRevised")),
+        revised=_day(about.get("DateRevised")),
         retracted="retracted-publication" in types or any(kind == "RetractionIn" for kind, _ in comments),
         retracts=tuple(f"pmid:{other}" for kind, other in comments if kind == "RetractionOf" and other),
         types=types,
     )
 
 
-def _title(article: Element) -> str:
+def _parts(element: Element | None) -> dict[Any, Element]:
+    """The first child of each name; faster than to look for one after another."""
+    return {} if element is None else {child.tag: child for child in reversed(element)}
+
+
+def _title(fields: dict[Any, Element]) -> str:
     """PubMed brackets a title that it translated: "[The pineal body]." reads "The pineal body."."""
-    title = text_of(article.find("ArticleTitle"))
+    title = text_of(fields.get("ArticleTitle"))
     if "transl)" in title:
         title = _TRANSLATED.sub("", title)
     if title[:1] == "[" and (found := _BRACKETED.fullmatch(title)):
         title = f"{found[1]}."
-    return title or text_of(article.find("VernacularTitle"))
+    return title or text_of(fields.get("VernacularTitle"))
 
 
-def _abstracts(article: Element, citation: Element, rules: Rules) -> tuple[Abstract, ...]:
+def _abstracts(
+    own: Element | None, about: dict[Any, Element], citation: Element, rules: Rules
+) -> tuple[Abstract, ...]:
     """The record's `Abstract`, English by PubMed's rules, and every `OtherAbstract` behind it, typed."""
     found = []
-    if main := _sections(article.find("Abstract"), rules):
+    if main := _sections(own, rules):
         found.append(Abstract(text=main, language="en"))
-    for other in citation.iterfind("OtherAbstract"):
+    for other in citation.iterchildren("OtherAbstract") if "OtherAbstract" in about else ():
         if text := _sections(other, rules):
             language = _language(other.get("Language", ""))
             found.append(Abstract(text=text, kind=(other.get("Type") or "other").lower(), language=language))
@@ -142,7 +154,7 @@ def _abstracts(article: Element, citation: Element, rules: Rules) -> tuple[Abstr
 def _sections(abstract: Element | None, rules: Rules) -> str:
     """ "Label: text" for each part; a label without text is content itself."""
     parts = []
-    for element in () if abstract is None else abstract.iterfind("AbstractText"):
+    for element in () if abstract is None else abstract.iterchildren("AbstractText"):
         label, text = " ".join(element.get("Label", "").split()), text_of(element, rules=rules)
         if label.upper() in ("UNLABELLED", "UNASSIGNED"):
             label = ""
@@ -156,13 +168,13 @@ def _sections(abstract: Element | None, rules: Rules) -> str:
     return without_imprint(whole)
 
 
-def _year(article: Element) -> int | None:
+def _year(article: Element, fields: dict[Any, Element], journal: dict[Any, Element]) -> int | None:
     """The earliest of its years: of the issue, online, or of the book."""
-    paths = ("ArticleDate/Year", "Book/PubDate/Year", "Journal/JournalIssue/PubDate/Year")
-    years = [words_of(element) for path in paths for element in article.iterfind(path)]
-    return earliest_year(years) or earliest_year(
-        [words_of(article.find("Journal/JournalIssue/PubDate/MedlineDate"))]
-    )
+    issue = _parts(_parts(journal.get("JournalIssue")).get("PubDate"))
+    dates = [issue, _parts(_parts(fields.get("Book")).get("PubDate"))]
+    dates += map(_parts, article.iterchildren("ArticleDate") if "ArticleDate" in fields else ())
+    years = [words_of(date["Year"]) for date in dates if "Year" in date]
+    return earliest_year(years) or earliest_year([words_of(issue.get("MedlineDate"))])
 
 
 def _language(code: str) -> str | None:
@@ -173,13 +185,14 @@ def _day(date: Element | None) -> int:
     """A date as 20261123; 0 where there is none."""
     if date is None:
         return 0
-    year, month, day = (_number(words_of(date.find(name))) for name in ("Year", "Month", "Day"))
+    parts = _parts(date)
+    year, month, day = (_number(words_of(parts.get(name))) for name in ("Year", "Month", "Day"))
     return 10_000 * year + 100 * month + day
 
 
 def _number(text: str) -> int:
     """A number of at most four digits; 0 for anything else."""
-    return int(text) if re.fullmatch("[0-9]{1,4}", text) else 0
+    return int(text) if len(text) <= 4 and text.isascii() and text.isdigit() else 0
 
 
 def _hyphens(name: str) -> str:

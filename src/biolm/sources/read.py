@@ -35,8 +35,6 @@ from biolm.sources.xml import (
 
 BUNDLES = frozenset({"articles", "pmc-articleset"})
 """Roots that hold many JATS articles."""
-BATCH_BYTES = 1 << 20
-"""PubMed records that are parsed together."""
 
 Stream = Iterator[Article | Unreadable | Deletion]
 
@@ -92,9 +90,9 @@ def _read_xml(chunks: Iterator[bytes], name: str, options: TextOptions) -> Strea
     if kind == "article":
         yield _whole_article(_joined(whole), name, options)
     elif kind == "PubmedArticleSet":
-        yield from _read_records(Records(root, whole, (*RECORDS, DELETION)), name, options)
+        yield from _read_records(Records(root, whole, (*RECORDS, DELETION)), name, options, together=True)
     elif kind in BUNDLES:
-        yield from _read_records(Records(root, whole, ("article",)), name, options)
+        yield from _read_records(Records(root, whole, ("article",)), name, options, together=False)
     else:
         raise Unusable(f"its root is <{one_line(kind)}>, which is neither JATS nor PubMed", PAPERS)
 
@@ -124,67 +122,59 @@ def _joined(chunks: Iterator[bytes]) -> bytes:
     return bytes(data)
 
 
-def _read_records(records: Records, name: str, options: TextOptions) -> Stream:
-    """Records in batches that are parsed as one document; where a batch does not parse, one by one."""
-    number = 1
-    batch: list[bytes] = []
-    size = 0
-    failure: Unusable | None = None
-    found = iter(records)
-    while True:
-        try:
-            record = next(found, None)
-        except Unusable as error:  # the file breaks off; what came before it counts
-            record, failure = None, error
-        if record is not None:
-            batch.append(record)
-            size += len(record)
-        if size >= BATCH_BYTES or record is None:
-            yield from _read_batch(records, batch, name, number, options)
-            number += len(batch)
-            batch, size = [], 0
-        if failure is not None:
-            raise failure
-        if record is None:
-            return
+def _read_records(runs: Records, name: str, options: TextOptions, *, together: bool) -> Stream:
+    """The records of a file, in runs that are parsed as one document; where a run does not parse, one by one.
+
+    `together`: whether to try that, because records are small.
+    """
+    number = 1  # of the run's first record
+    for run in runs:
+        elements = _parsed_together(runs, run) if together else None
+        records = None if elements else list(runs.split(run))
+        count = len(elements or records or ())
+        for place in range(count):
+            source = f"{name}#{number + place}"
+            try:
+                element = elements[place] if elements else _record(runs, (records or [])[place])
+                kind = local_name(element)
+                if kind == DELETION:
+                    yield parse_deletion(element, name)
+                    continue
+                if kind in RECORDS:
+                    pmid = words_of(next(element.iter("PMID"), None))
+                    source = f"{name}#{one_line(pmid) or f'record-{number + place}'}"
+                article = _article(element, source, options)
+                if not (article.pmid or article.pmcid or article.doi):  # its hash is that of all of it
+                    records = records or list(runs.split(run))
+                    article = _article(_only(runs.parse(records[place])), source, options)
+                yield article
+            except Unusable as error:
+                yield Unreadable(source=source, reason=error.reason)
+        number += count
 
 
-def _read_batch(records: Records, batch: list[bytes], name: str, number: int, options: TextOptions) -> Stream:
-    """The articles of some records, the first of which is the file's `number`-th."""
-    cut = cut_records if records.pubmed else cut_article
-    elements: list[Element] = []
-    if records.pubmed or len(batch) == 1:
-        with suppress(Unusable):
-            elements = records.parse(cut(b"".join(batch)))
-    whole = len(elements) != len(batch)
-    for place, record in enumerate(batch):
-        source = f"{name}#{number + place}"
-        try:
-            element = _record(records, record, cut) if whole else elements[place]
-            kind = local_name(element)
-            if kind == DELETION:
-                yield parse_deletion(element, name)
-                continue
-            if kind in RECORDS:
-                pmid = words_of(next(element.iter("PMID"), None))
-                source = f"{name}#{one_line(pmid) or f'record-{number + place}'}"
-            article = _article(element, source, options)
-            if not (article.pmid or article.pmcid or article.doi):
-                article = _article(records.parse(record)[0], source, options)  # its hash is that of all of it
-            yield article
-        except Unusable as error:
-            yield Unreadable(source=source, reason=error.reason)
+def _parsed_together(runs: Records, run: bytes) -> list[Element] | None:
+    """The elements of a run's records; None where that is not certain."""
+    with suppress(Unusable):
+        elements = [element for element in runs.parse(cut_records(run)) if isinstance(element.tag, str)]
+        if all(local_name(element) in (*RECORDS, DELETION) for element in elements):
+            return elements
+    return None
 
 
-def _record(records: Records, record: bytes, cut: Callable[[bytes], bytes]) -> Element:
+def _only(elements: list[Element]) -> Element:
+    if len(elements) != 1:
+        raise Unusable("broken XML: its tags do not match")
+    return elements[0]
+
+
+def _record(runs: Records, record: bytes) -> Element:
     """The element of one record, read whole where it does not parse when cut."""
-    short = cut(record)
+    short = cut_article(record) if record.rstrip().endswith(b"article>") else cut_records(record)
     if short is not record:
         with suppress(Unusable):
-            (element,) = records.parse(short)
-            return element
-    (element,) = records.parse(record)
-    return element
+            return _only(runs.parse(short))
+    return _only(runs.parse(record))
 
 
 def _article(element: Element, source: str, options: TextOptions) -> Article:

@@ -1,4 +1,4 @@
-"""Large files of many records, cut into one small document per record.
+"""Large files of many records, cut into runs of records, and where a run is broken into single ones.
 
 PubMed's files and Europe PMC's bundles hold thousands of records each. Cutting them at their tags, before
 any parsing, keeps memory flat and lets one broken record be set aside without its neighbours, which a
@@ -14,20 +14,23 @@ from lxml import etree
 from biolm.sources.xml import MAX_RECORD_BYTES, Element, Unusable, parse_xml
 
 _ENCODING = re.compile(rb"\s*<\?xml[^>]{0,200}?\sencoding\s*=\s*[\"']([A-Za-z0-9._:-]+)")
+RUN_BYTES = 1 << 20
 _LONGEST_TAG = 128
-"""Bytes kept from one chunk to the next, so that a tag cut in two is still seen whole."""
+"""Bytes that are searched again when more have come, so that a tag cut in two is still seen whole."""
+_ENDS_NAME = b" \t\r\n>"
 
 
 class Records:
-    """The records of one file, from its root element, its bytes and the names of its records.
+    """The records of one file, from its root element, its bytes and the names of its records, the usual one first.
 
-    Iterating gives the bytes of one record after another; `parse` makes an element of them. Raises
-    Unusable at the end where the file stops before its root is closed, or holds no record.
+    Iterating gives runs of whole records, end to end and about `run_bytes` long, or one longer record; `split`
+    cuts a run into records; `parse` makes elements of either. Raises Unusable at the end where the file stops
+    before its root is closed, or holds no record.
     """
 
-    def __init__(self, root: Element, chunks: Iterator[bytes], names: tuple[str, ...]) -> None:
-        self.pubmed = "PubmedArticle" in names
-        """Whether the records are PubMed's."""
+    def __init__(
+        self, root: Element, chunks: Iterator[bytes], names: tuple[str, ...], run_bytes: int = RUN_BYTES
+    ) -> None:
         prefix = f"{root.prefix}:" if root.prefix else ""
         self._root = f"{prefix}{etree.QName(root).localname}"
         declared = (
@@ -36,49 +39,83 @@ class Records:
         self._before = f"<{self._root}{''.join(declared)}>".encode()
         self._after = f"</{self._root}>".encode()
         self._encoding: str | None = None
-        tags = "|".join(re.escape(f"{prefix}{name}") for name in names)
-        self._mark = re.compile(rf"<(/?)(?:{tags}|({re.escape(self._root)}))(?=[\s/>])".encode())
+        self._names = [f"{prefix}{name}".encode() for name in names]
+        self._mark = re.compile(b"<(/?)(?:" + b"|".join(map(re.escape, self._names)) + rb")(?=[\s/>])")
         self._chunks = chunks
+        self._run_bytes = run_bytes
 
     def __iter__(self) -> Iterator[bytes]:
-        buffer = b""
-        start: int | None = None  # of the open record
-        position = count = 0
-        for chunk in self._chunks:
+        buffer = bytearray()
+        searched = 0  # up to here no record ends
+        is_open = is_last = False
+        failure = Unusable(f"cut off: it ends before </{self._root}>")
+        while not is_last:
+            try:
+                chunk = next(self._chunks, b"")
+            except Unusable as error:  # what came before it counts
+                chunk, failure = b"", error
+            is_last = not chunk
             if self._encoding is None:
                 declared = _ENCODING.match(chunk)
                 self._encoding = declared[1].decode() if declared else "utf-8"
             buffer += chunk
-            while (mark := self._mark.search(buffer, position)) is not None:
-                is_end, is_root = bool(mark[1]), mark[2] is not None
-                stop = mark.start()
-                position = mark.end()
-                if is_end and not is_root:
-                    stop = position = buffer.find(b">", mark.end()) + 1
-                    if not stop:  # cut inside the end tag
-                        position = mark.start()
-                        break
-                if start is not None and (is_end or not is_root):
-                    yield buffer[start:stop]
-                    count += 1
-                    start = None
-                if is_end and is_root:
-                    if not count:
-                        raise Unusable(f"an empty <{self._root}>: it holds no articles")
-                    for _ in self._chunks:
-                        pass  # to the end, where a gzip file has its checksum
-                    return
-                if not is_end and not is_root:
-                    start = mark.start()
-            else:
-                position = max(position, len(buffer) - _LONGEST_TAG)
-            keep = position if start is None else start
-            buffer = buffer[keep:]
-            position -= keep
-            start = None if start is None else 0
+            if len(buffer) < self._run_bytes and not is_last:
+                continue
+            closed = self._end_tag(buffer, self._root.encode(), max(0, searched - _LONGEST_TAG))
+            if not is_open:
+                first = self._mark.search(buffer, 0, len(buffer) if closed is None else closed[0])
+                if first is None and closed is not None:
+                    raise Unusable(f"an empty <{self._root}>: it holds no articles")
+                is_open = first is not None
+                before = first.start() if first else max(0, len(buffer) - _LONGEST_TAG)
+                del buffer[:before]
+                searched = 0
+                closed = closed and (closed[0] - before, closed[1] - before)
+            if is_open:
+                end = closed[0] if closed else self._last_end(buffer, max(0, searched - _LONGEST_TAG))
+                if end and self._mark.search(buffer, 0, end):
+                    yield bytes(memoryview(buffer)[:end])
+                del buffer[:end]
+                searched = len(buffer)
+            if closed is not None:
+                for _ in self._chunks:
+                    pass  # to the end, where a gzip file has its checksum
+                return
             if len(buffer) > MAX_RECORD_BYTES:
                 raise Unusable(f"holds a record of more than {MAX_RECORD_BYTES >> 20} MiB")
-        raise Unusable(f"cut off: it ends before </{self._root}>")
+        raise failure
+
+    def _last_end(self, buffer: bytearray, start: int) -> int:
+        """Where the last whole record ends; 0 where none does."""
+        for name in self._names:
+            if (tag := self._end_tag(buffer, name, start, last=True)) is not None:
+                return tag[1]  # records of rarer names behind it come with the next run
+        return 0
+
+    def _end_tag(
+        self, buffer: bytearray, name: bytes, start: int, *, last: bool = False
+    ) -> tuple[int, int] | None:
+        """Where the first, or last, end tag of this name from `start` on begins and ends."""
+        tag, stop = b"</" + name, len(buffer)
+        while True:
+            place = buffer.rfind(tag, start, stop) if last else buffer.find(tag, start)
+            if place < 0:
+                return None
+            after = place + len(tag)
+            end = buffer.find(b">", after) + 1
+            if end and buffer[after] in _ENDS_NAME:
+                return place, end
+            start, stop = (start, place + len(tag) - 1) if last else (after, stop)
+
+    def split(self, run: bytes) -> Iterator[bytes]:
+        """The records of a run, one after another; one without end tag ends where the next begins."""
+        start: int | None = None
+        for mark in self._mark.finditer(run):
+            if start is not None:
+                yield run[start : run.find(b">", mark.end()) + 1 if mark[1] else mark.start()]
+            start = None if mark[1] else mark.start()
+        if start is not None:
+            yield run[start:]
 
     def parse(self, records: bytes) -> list[Element]:
         """The elements of records end to end. Raises Unusable where any is broken."""
