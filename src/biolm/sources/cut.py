@@ -2,21 +2,16 @@
 
 Reference lists and tables are half the bytes of a JATS article, authors, headings and references more than half
 of a PubMed record; parsing is most of the time of reading. A region is cut only where the cut is certain not to
-change what is read: it holds no figure, no legend, and no comment or CDATA section begins or ends in it.
+change what is read: it holds no figure, no legend, and no comment, CDATA section or instruction begins or ends in it.
 What does not parse when cut is parsed whole.
 """
 
 JATS_CUT = (b"ref-list", b"table-wrap")
 JATS_NEEDED = (b"<fig", b"<supplementary-material", b"<media", b"<boxed-text")
-PUBMED_CUT = (
-    b"AuthorList",
-    b"ReferenceList",
-    b"MeshHeadingList",
-    b"ChemicalList",
-    b"KeywordList",
-    b"History",
-)
-"""The lists that are long; to look for a rare one costs more than to parse it."""
+PUBMED_CUT = (b"AuthorList", b"ReferenceList", b"MeshHeadingList", b"History")
+"""The lists that are long; to look for the others costs more than to parse them."""
+PUBMED_NEEDED = (b"PubmedArticle", b"PubmedBook")
+"""A region with one of these spans two records: an end tag is missing."""
 _OPAQUE = (b"<!--", b"-->", b"<![CDATA[", b"]]>")
 _ENDS_NAME = (b" ", b"\t", b"\r", b"\n", b">")
 
@@ -29,11 +24,12 @@ def cut_article(data: bytes) -> bytes:
 
 def cut_records(data: bytes) -> bytes:
     """PubMed records without the lists that are not read; the same object where nothing is cut."""
-    return _cut(data, 0, PUBMED_CUT, ())
+    return _cut(data, 0, PUBMED_CUT, PUBMED_NEEDED)
 
 
 def _cut(data: bytes, begin: int, names: tuple[bytes, ...], needed: tuple[bytes, ...]) -> bytes:
     opaque = _has_opaque(data)
+    instructions = data.find(b"<?", begin) >= 0
     kept = (*needed, *(_OPAQUE if opaque else ()))
     regions: list[tuple[int, int]] = []
     for name in names:
@@ -42,7 +38,11 @@ def _cut(data: bytes, begin: int, names: tuple[bytes, ...], needed: tuple[bytes,
             end = _end_of(data, start, name)
             if end < 0:
                 break
-            if end > start and all(data.find(mark, start, end) < 0 for mark in kept):
+            if (
+                end > start
+                and all(data.find(mark, start, end) < 0 for mark in kept)
+                and not (instructions and _splits_instruction(data, start, end))
+            ):
                 regions.append((start, end))
             start = data.find(b"<" + name, max(end, start + 1))
     if not regions:
@@ -68,6 +68,14 @@ def _has_opaque(data: bytes) -> bool:
     return False
 
 
+def _splits_instruction(data: bytes, start: int, end: int) -> bool:
+    """Whether a processing instruction may begin before the region, or end behind it."""
+    closes, opens = data.find(b"?>", start, end), data.find(b"<?", start, end)
+    if closes < 0 or opens < 0:
+        return closes != opens
+    return closes < opens or data.rfind(b"?>", start, end) < data.rfind(b"<?", start, end)
+
+
 def _end_of(data: bytes, start: int, name: bytes) -> int:
     """Where the element that begins at `start` ends; `start` for another or empty element, −1 where it never ends."""
     after = start + 1 + len(name)
@@ -87,7 +95,10 @@ def _end_of(data: bytes, start: int, name: bytes) -> int:
         depth -= 1
         inner = data.find(b"<" + name, position, end)
         while inner >= 0:
-            depth += data[inner + 1 + len(name) : inner + 2 + len(name)] in _ENDS_NAME
-            inner = data.find(b"<" + name, inner + 1, end)
+            after = inner + 1 + len(name)
+            if data[after : after + 1] in _ENDS_NAME:
+                opened = data.find(b">", after)
+                depth += data[opened - 1 : opened] != b"/"
+            inner = data.find(b"<" + name, after, end)
         position = end + len(close)
     return position
