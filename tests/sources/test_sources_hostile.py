@@ -143,3 +143,14 @@ def test_latin_1_and_utf_16_are_read():
         assert isinstance(found, list)
         assert isinstance(found[0], Article)
         assert found[0].abstracts[0].text.startswith("Zélé: ")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-16-le"])
+def test_bundles_in_utf_16_are_read(encoding: str):
+    papers = PAPER.decode().replace("Aim", "Zélé &alpha;") * 2
+    declared = f"<?xml version='1.0' encoding='utf-16'?>\n<articles>{papers}</articles>"
+    found = outcome("bundle.xml", declared.encode(encoding))
+    assert isinstance(found, list)
+    assert [one.abstracts[0].text[:7] for one in found if isinstance(one, Article)] == ["Zélé α:"] * 2
+    cut = outcome("bundle.xml", declared.encode(encoding)[:-1])
+    assert isinstance(cut, InputError)

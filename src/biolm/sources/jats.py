@@ -7,7 +7,7 @@ from functools import cache
 from biolm.records import Article, Figure
 from biolm.sources.abstracts import XML_LANG, abstracts_of
 from biolm.sources.ids import content_hash, earliest_year, plain_doi, plain_pmcid, plain_pmid
-from biolm.sources.licence import spdx_licence
+from biolm.sources.licence import UNKNOWN, code_licence, spdx_licence
 from biolm.sources.options import TextOptions
 from biolm.sources.text import rules_for, text_of, untitled
 from biolm.sources.xml import PAPERS, Element, Unusable, local_name, words_of
@@ -41,6 +41,10 @@ NOT_PUBLISHED = frozenset(
 XLINK_HREF = "{http://www.w3.org/1999/xlink}href"
 
 
+CHANGED = frozenset({"corrected", "correction", "updated", "update", "retracted"})
+"""Types of dates on which a published article was changed."""
+NOTICES = frozenset({"retraction", "correction", "expression-of-concern"})
+"""Types of articles about another: "Retracted: On cells" is the title of a notice too, which itself stands."""
 RETRACTED = re.compile(r"\W*(?:retracted|withdrawn)(?: article| paper)?\s*:", re.IGNORECASE)
 """How the title of a retracted paper begins."""
 _DEFAULT = TextOptions()
@@ -62,7 +66,8 @@ def parse_article(root: Element, source: str, options: TextOptions = _DEFAULT) -
     pmcid = _id(meta, plain_pmcid, "pmcid", "pmc", "pmcid-ver")  # pmc-aiid counts deposits, not papers
     doi = _id(meta, plain_doi, "doi")
     title = _title(_first(meta, "title-group"))
-    kind = (root.get("article-type") or "").strip().lower()
+    kind = "-".join((root.get("article-type") or "").lower().split())
+    said = _custom_meta(meta)
     return Article(
         source=source,
         pmid=pmid,
@@ -73,12 +78,15 @@ def parse_article(root: Element, source: str, options: TextOptions = _DEFAULT) -
         figures=tuple(_figures(root, options)),
         journal=_journal(_first(front, "journal-meta")),
         year=_year(meta),
-        licence=_licence(meta),
+        licence=_licence(meta, said.get("pmc-license-ref", "")),
         language=language,
         content_hash="" if pmid or pmcid or doi else content_hash(root),
         version=_version(meta),
-        manuscript=any(e.get("pub-id-type") == "manuscript" for e in _children(meta, "article-id")),
-        retracted=RETRACTED.match(title) is not None,
+        manuscript=said.get("pmc-prop-manuscript") == "yes"
+        or any(e.get("pub-id-type") == "manuscript" for e in _children(meta, "article-id")),
+        retracted=kind not in NOTICES
+        and (RETRACTED.match(title) is not None or "retraction-forward" in set(_related_types(meta))),
+        revised=_revised(meta),
         retracts=tuple(_retracts(meta)),
         types=(kind,) if kind else (),
     )
@@ -90,17 +98,54 @@ def _version(meta: Element) -> int:
     return next((int(found[1]) for text in stated if (found := _VERSION.search(text))), 0)
 
 
+def _revised(meta: Element) -> int:
+    """The latest day on which the published article was changed, as 20261123; 0 where none is stated."""
+    dates = [*_children(meta, "pub-date"), *_children(_first(meta, "history"), "date")]
+    days = (
+        [words_of(_first(date, name)) for name in ("year", "month", "day")]
+        for date in dates
+        if (date.get("date-type") or date.get("pub-type")) in CHANGED
+    )
+    numbers = ([int(part) if re.fullmatch("[0-9]{1,4}", part) else 0 for part in day] for day in days)
+    return max((10_000 * year + 100 * month + day for year, month, day in numbers if year), default=0)
+
+
+def _custom_meta(meta: Element) -> dict[str, str]:
+    """What PMC says of the article beside what its publisher does, by name."""
+    return {
+        words_of(_first(element, "meta-name")): words_of(_first(element, "meta-value"))
+        for group in _children(meta, "custom-meta-group")
+        for element in _children(group, "custom-meta")
+    }
+
+
+def _related_types(meta: Element) -> Iterator[str]:
+    """The types of the articles that are named as related; "retraction-forward" is this one's retraction."""
+    return (element.get("related-article-type", "") for element in _children(meta, "related-article"))
+
+
 def _retracts(meta: Element) -> Iterator[str]:
     """The papers that this one is the retraction notice of."""
     for element in _children(meta, "related-article"):
         if element.get("related-article-type") == "retracted-article":
-            address = f"{element.get(XLINK_HREF, '')} {words_of(element)}"
-            for name, plain in (("doi", plain_doi), ("pmid", plain_pmid), ("pmcid", plain_pmcid)):
-                if element.get("ext-link-type") in (name, None, "pubmed", "pmc") and (
-                    value := plain(address.strip())
-                ):
-                    yield f"{name}:{value}"
-                    break
+            if found := _address(element):
+                yield found
+            else:  # its ids inside it
+                inner = (_address(child) for child in element.iter("{*}pub-id", "{*}ext-link"))
+                yield from next(([address] for address in inner if address), [])
+
+
+def _address(element: Element) -> str | None:
+    """The paper that a link or id names, as "pmid:1", "pmcid:PMC1" or "doi:10.1/x"."""
+    kind = element.get("ext-link-type") or element.get("pub-id-type") or ""
+    text = element.get(XLINK_HREF) or (words_of(element) if local_name(element) == "pub-id" else "")
+    if doi := plain_doi(text):
+        return f"doi:{doi}"
+    if kind in ("pmc", "pmcid") or text.upper().startswith("PMC"):
+        pmcid = plain_pmcid(text)
+        return f"pmcid:{pmcid}" if pmcid else None
+    pmid = plain_pmid(text) if kind in ("pubmed", "pmid") else None
+    return f"pmid:{pmid}" if pmid else None
 
 
 def _children(element: Element | None, *names: str) -> Iterator[Element]:
@@ -184,7 +229,8 @@ def _rights(figure: Element) -> str | None:
     return " ".join(words_of(child) for child in _children(figure, "attrib", "permissions")) or None
 
 
-def _licence(meta: Element) -> str:
+def _licence(meta: Element, code: str) -> str:
+    """Of its permissions, else by the `code` that PMC gives it."""
     permissions = _first(meta, "permissions")
     found = [*_children(permissions, "license"), *_children(meta, "license")]
     urls: list[str] = []
@@ -196,4 +242,5 @@ def _licence(meta: Element) -> str:
     urls += [words_of(element) for element in _children(permissions, "license_ref")]
     words = found or [e for e in (permissions, *_children(meta, "copyright-statement")) if e is not None]
     kind = next((licence.get("license-type") for licence in found if licence.get("license-type")), "")
-    return spdx_licence(urls, kind, " ".join(map(words_of, words)))
+    found_licence = spdx_licence(urls, kind, " ".join(map(words_of, words)))
+    return code_licence(code) if found_licence == UNKNOWN else found_licence

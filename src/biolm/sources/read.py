@@ -26,6 +26,7 @@ from biolm.sources.xml import (
     PAPERS,
     Element,
     Unusable,
+    as_utf8,
     local_name,
     one_line,
     parse_xml,
@@ -84,6 +85,7 @@ def _chooser(members: Collection[str] | None) -> Callable[[str], bool]:
 def _read_xml(chunks: Iterator[bytes], name: str, options: TextOptions) -> Stream:
     """The articles of one XML document. Raises Unusable where it is none, or breaks off."""
     head: list[bytes] = []
+    chunks = as_utf8(chunks)
     root = root_of(_kept(chunks, head))
     whole = chain(head, chunks)
     kind = local_name(root)

@@ -5,6 +5,7 @@ before the parser sees them. What a document declares itself is never expanded, 
 entities do no harm; a document that needs them is unusable.
 """
 
+import codecs
 import re
 from collections.abc import Iterator
 from functools import lru_cache
@@ -32,6 +33,13 @@ _REFERENCES = {
 # What Europe PMC is known to send: control bytes that XML forbids, and an ampersand that begins nothing.
 _BROKEN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|&(?!#?\w{1,32};)")
 _STRING = etree.XPath("string()", smart_strings=False)  # unlike itertext(), without comments
+_UTF_16 = {
+    b"\xff\xfe": "utf-16-le",
+    b"\xfe\xff": "utf-16-be",
+    b"<\0?\0": "utf-16-le",
+    b"\0<\0?": "utf-16-be",
+}
+_DECLARATION = re.compile(r"\A\s*<\?xml\s[^>]*\?>")
 _PEEK_BYTES = 1024
 _LONGEST_PROLOG = 1 << 20
 
@@ -91,6 +99,28 @@ def root_of(head: Iterator[bytes]) -> Element:
             if seen > _LONGEST_PROLOG:
                 raise Unusable("no XML element in its first MiB", PAPERS)
     raise Unusable("not XML: it ends before any element" if seen else "not XML: it is empty", PAPERS)
+
+
+def as_utf8(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """A document in UTF-16 as one in UTF-8, without its declaration; any other as it is.
+
+    Tags are looked for as bytes, which UTF-16 writes otherwise. Raises Unusable where it is no UTF-16.
+    """
+    first = next(chunks, b"")
+    encoding = next((name for mark, name in _UTF_16.items() if first.startswith(mark)), None)
+    if encoding is None:
+        yield first
+        yield from chunks
+        return
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        start = _DECLARATION.sub("", decoder.decode(first).removeprefix("\ufeff"))
+        yield start.encode()
+        for chunk in chunks:
+            yield decoder.decode(chunk).encode()
+        yield decoder.decode(b"", final=True).encode()
+    except UnicodeError as error:
+        raise Unusable(f"broken XML: {one_line(error)}") from None
 
 
 def local_name(element: Element) -> str:
