@@ -10,9 +10,8 @@ JATS_CUT = (b"ref-list", b"table-wrap")
 JATS_NEEDED = (b"<fig", b"<supplementary-material", b"<media", b"<boxed-text")
 PUBMED_CUT = (b"AuthorList", b"ReferenceList", b"MeshHeadingList", b"History")
 """The lists that are long; to look for the others costs more than to parse them."""
-PUBMED_NEEDED = (b"PubmedArticle", b"PubmedBook")
-"""A region with one of these spans two records: an end tag is missing."""
 _OPAQUE = (b"<!--", b"-->", b"<![CDATA[", b"]]>")
+_SLASH = ord("/")
 _ENDS_NAME = (b" ", b"\t", b"\r", b"\n", b">")
 
 
@@ -23,28 +22,39 @@ def cut_article(data: bytes) -> bytes:
 
 
 def cut_records(data: bytes) -> bytes:
-    """PubMed records without the lists that are not read; the same object where nothing is cut."""
-    return _cut(data, 0, PUBMED_CUT, PUBMED_NEEDED)
+    """PubMed records without the lists that are not read; the same object where nothing is cut.
+
+    Where an end tag is missing, what is cut may reach into the next record: then there are fewer afterwards.
+    """
+    return _cut(data, 0, PUBMED_CUT, ())
 
 
 def _cut(data: bytes, begin: int, names: tuple[bytes, ...], needed: tuple[bytes, ...]) -> bytes:
-    opaque = _has_opaque(data)
+    kept = (*needed, *(_OPAQUE if _has_opaque(data) else ()))
     instructions = data.find(b"<?", begin) >= 0
-    kept = (*needed, *(_OPAQUE if opaque else ()))
     regions: list[tuple[int, int]] = []
     for name in names:
-        start = data.find(b"<" + name, begin)
+        tag, close = b"<" + name, b"</" + name + b">"
+        start = data.find(tag, begin)
         while start >= 0:
-            end = _end_of(data, start, name)
-            if end < 0:
-                break
-            if (
-                end > start
-                and all(data.find(mark, start, end) < 0 for mark in kept)
-                and not (instructions and _splits_instruction(data, start, end))
-            ):
-                regions.append((start, end))
-            start = data.find(b"<" + name, max(end, start + 1))
+            after = start + len(tag)
+            following = data.find(tag, after)
+            if data[after : after + 1] in _ENDS_NAME:
+                opened = data.find(b">", after)
+                end = data.find(close, opened) + len(close)
+                if opened < 0 or end < len(close):
+                    break
+                if data[opened - 1] != _SLASH:
+                    if 0 <= following < end:
+                        end = _end_of_nested(data, opened, tag, close)
+                        if end < 0:
+                            break
+                        following = data.find(tag, end)
+                    if (not kept or all(data.find(mark, start, end) < 0 for mark in kept)) and not (
+                        instructions and _splits_instruction(data, start, end)
+                    ):
+                        regions.append((start, end))
+            start = following
     if not regions:
         return data
     pieces, done = [], 0
@@ -76,29 +86,19 @@ def _splits_instruction(data: bytes, start: int, end: int) -> bool:
     return closes < opens or data.rfind(b"?>", start, end) < data.rfind(b"<?", start, end)
 
 
-def _end_of(data: bytes, start: int, name: bytes) -> int:
-    """Where the element that begins at `start` ends; `start` for another or empty element, −1 where it never ends."""
-    after = start + 1 + len(name)
-    if data[after : after + 1] not in _ENDS_NAME:
-        return start
-    opened = data.find(b">", after)
-    if opened < 0:
-        return -1
-    if data[opened - 1 : opened] == b"/":
-        return start
-    close = b"</" + name + b">"
+def _end_of_nested(data: bytes, opened: int, tag: bytes, close: bytes) -> int:
+    """Where an element with others of its name in it ends, from the end of its start tag on; −1 where it never does."""
     depth, position = 1, opened
     while depth:
         end = data.find(close, position)
         if end < 0:
             return -1
         depth -= 1
-        inner = data.find(b"<" + name, position, end)
+        inner = data.find(tag, position, end)
         while inner >= 0:
-            after = inner + 1 + len(name)
+            after = inner + len(tag)
             if data[after : after + 1] in _ENDS_NAME:
-                opened = data.find(b">", after)
-                depth += data[opened - 1 : opened] != b"/"
-            inner = data.find(b"<" + name, after, end)
+                depth += data[data.find(b">", after) - 1] != _SLASH
+            inner = data.find(tag, after, end)
         position = end + len(close)
     return position

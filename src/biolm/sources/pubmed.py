@@ -1,7 +1,7 @@
 """A PubMed record as an `Article`."""
 
 import re
-import sys
+from functools import lru_cache
 from typing import Any
 
 from biolm.records import Abstract, Article, Deletion
@@ -92,7 +92,7 @@ def parse_record(record: Element, source: str, options: TextOptions = _DEFAULT) 
     pmcid = plain_pmcid(ids["pmc"]) if "pmc" in ids else None
     doi = plain_doi(" ".join((ids.get("doi", ""), *electronic)))
     listed = fields.get("PublicationTypeList")
-    types = () if listed is None else tuple(_hyphens(words_of(element)) for element in listed)
+    types = () if listed is None else tuple(_hyphens(element.text or "") for element in listed)
     remarks = about.get("CommentsCorrectionsList")
     comments = [
         (comment.get("RefType"), plain_pmid(words_of(comment.find("PMID"))))
@@ -186,7 +186,9 @@ def _day(date: Element | None) -> int:
     if date is None:
         return 0
     parts = _parts(date)
-    year, month, day = (_number(words_of(parts.get(name))) for name in ("Year", "Month", "Day"))
+    year, month, day = (
+        _number((parts[name].text or "").strip()) if name in parts else 0 for name in ("Year", "Month", "Day")
+    )
     return 10_000 * year + 100 * month + day
 
 
@@ -195,6 +197,7 @@ def _number(text: str) -> int:
     return int(text) if len(text) <= 4 and text.isascii() and text.isdigit() else 0
 
 
+@lru_cache(maxsize=1024)
 def _hyphens(name: str) -> str:
     """ "Journal Article" as "journal-article"."""
-    return sys.intern("-".join(name.lower().split()))
+    return "-".join(name.lower().split())

@@ -161,7 +161,8 @@ def _parsed_together(runs: Records, run: bytes) -> list[Element] | None:
     """The elements of a run's records; None where that is not certain."""
     with suppress(Unusable):
         elements = [element for element in runs.parse(cut_records(run)) if isinstance(element.tag, str)]
-        if all(local_name(element) in (*RECORDS, DELETION) for element in elements):
+        known = all(local_name(element) in (*RECORDS, DELETION) for element in elements)
+        if known and len(elements) == runs.count(run):
             return elements
     return None
 

@@ -117,6 +117,10 @@ class Records:
         if start is not None:
             yield run[start:]
 
+    def count(self, run: bytes) -> int:
+        """How many end tags of records a run has."""
+        return sum(run.count(b"</" + name + b">") for name in self._names)
+
     def parse(self, records: bytes) -> list[Element]:
         """The elements of records end to end. Raises Unusable where any is broken."""
         return list(parse_xml(b"".join((self._before, records, self._after)), self._encoding))
