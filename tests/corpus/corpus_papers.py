@@ -6,7 +6,19 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from biolm.records import Abstract, Article, Figure, Unreadable
+from biolm.artifacts import new_folder, write_manifest
+from biolm.corpus.card import render_card
+from biolm.corpus.config import CorpusConfig
+from biolm.corpus.extract import write_extract
+from biolm.corpus.reader import KIND, VERSION, Corpus, open_corpus
+from biolm.corpus.resolve import resolve
+from biolm.corpus.split import Shares
+from biolm.corpus.workspace import TABLES, Workspace
+from biolm.corpus.write import REPORT, write_corpus, write_report
+from biolm.progress import Silent
+from biolm.records import Abstract, Article, Deletion, Figure, Unreadable
+
+ALL_TRAIN = Shares(train=1, validation=0, test=0)
 
 WORDS = (
     "protein kinase cells mutation cancer binding phosphorylation expression mouse neurons signalling "
@@ -24,6 +36,42 @@ def article(number: int = 1, **fields: object) -> Article:
         "content_hash": hashlib.sha256(str(number).encode()).hexdigest(),
     }
     return Article(**(given | fields))
+
+
+def corpus_of(folder: Path, *shards: list[Article | Unreadable | Deletion], **settings: object) -> Corpus:
+    """A corpus of records, each list of them as one shard, in `folder`/corpus."""
+    config = CorpusConfig(**({"shares": ALL_TRAIN} | settings))
+    workspace = Workspace(str(folder / "work"))
+    keys = [f"{number:04d}" for number in range(len(shards))]
+    facts = []
+    for key, records in zip(keys, shards, strict=True):
+        with workspace.draft() as draft:
+            tables = {name: Path(draft, name) for name in TABLES}
+            facts.append(write_extract(records, tables["articles"], tables["passages"], config.extraction()))
+            workspace.keep(key, facts[-1], tables)
+    deletions = [deletion for extract in facts for deletion in extract.deletions]
+    resolution = resolve(workspace, keys, deletions, config)
+    with new_folder(folder / "corpus", kind=KIND) as out:
+        unreadable = (pair for extract in facts for pair in extract.unreadable)
+        failed, _ = write_report(out / REPORT, unreadable)
+        counts = write_corpus(out, workspace, keys, resolution, config, None, Silent())
+        said = counts.facts(articles=len(resolution.documents.document), failed=failed, fate=resolution.fate)
+        said |= {"settings": config.settings(), "sources": [], "command": "biolm corpus build x"}
+        (out / "README.md").write_text(render_card(said))
+        write_manifest(out, kind=KIND, version=VERSION, **said)
+    return open_corpus(folder / "corpus")
+
+
+def rows_of(corpus: Corpus) -> list[dict]:
+    """Every passage kept."""
+    return [
+        row for split in corpus.splits for batch in corpus.iter_batches(split) for row in batch.to_pylist()
+    ]
+
+
+def dropped(corpus: Corpus) -> dict[str, int]:
+    """Passages dropped, by reason."""
+    return {reason: count for reason, count in corpus.manifest["counts"]["dropped"].items() if count}
 
 
 def prose(seed: int, words: int = 25) -> str:

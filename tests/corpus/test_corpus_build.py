@@ -7,25 +7,31 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from corpus_papers import article, prose, write_pubmed
+from corpus_papers import article, corpus_of, prose, rows_of, write_pubmed
 
 import biolm
 from biolm.artifacts import verify_files
 from biolm.cli import app
-from biolm.corpus.build import CorpusConfig, build_corpus, write_passages
+from biolm.corpus.build import Running, build_corpus
+from biolm.corpus.config import CorpusConfig
 from biolm.corpus.reader import open_corpus
 from biolm.corpus.split import Shares, split_of
 from biolm.corpus.writer import SCHEMA
 from biolm.errors import ArtifactError, InputError
 from biolm.progress import Silent
-from biolm.records import Article, Figure, Unreadable
+from biolm.records import Figure, Unreadable
 from conftest import folder_bytes
 
 THIRDS = CorpusConfig(shares=Shares(train=1, validation=1, test=1))
 
 
-def build(sources: Iterable[Path], out: Path, config: CorpusConfig = THIRDS) -> dict:
-    return build_corpus(list(sources), out, config, Silent())
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BIOLM_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+def build(sources: Iterable[Path], out: Path, config: CorpusConfig = THIRDS, workers: int = 1) -> dict:
+    return build_corpus(list(sources), out, config, Silent(), Running(workers=workers))
 
 
 @pytest.fixture
@@ -50,7 +56,7 @@ def test_the_manifest_counts_what_the_files_hold(papers: Path, tmp_path: Path):
     assert corpus.manifest == manifest
     assert verify_files(corpus.folder, manifest) == []
     assert manifest["counts"]["articles_read"] == 129
-    assert manifest["counts"]["dropped"]["duplicate"] == 10
+    assert manifest["counts"]["dropped"]["other_record"] == 10
     for split, facts in manifest["splits"].items():
         rows = pq.read_table(corpus.files(split)).to_pylist()
         assert len(rows) == facts["passages"] == facts["sections"]["abstract"]["passages"]
@@ -72,37 +78,36 @@ def test_columns_and_types_are_those_of_the_format(papers: Path, tmp_path: Path)
 
 
 def test_long_splits_become_several_files_and_a_papers_passages_stay_together(tmp_path: Path):
-    figures = tuple(Figure(label=f"Fig. {i}", caption=prose(i)) for i in range(4))
-    config = CorpusConfig(shares=Shares(train=1, validation=0, test=0), passages_per_file=12)
-    stream = [article(number, figures=figures) for number in range(1, 9)]
-    write_passages(stream, tmp_path, config, Silent())
-    files = sorted(path.name for path in tmp_path.glob("*.parquet"))
-    assert files == [f"train-{index:05d}-of-00004.parquet" for index in range(4)]
-    documents = [set(pq.read_table(tmp_path / name)["document"].to_pylist()) for name in files]
+    stream = [
+        article(n, figures=tuple(Figure(label=f"Fig. {i}", caption=prose(10 * n + i)) for i in range(4)))
+        for n in range(1001, 1009)
+    ]
+    corpus = corpus_of(tmp_path, stream, passages_per_file=12)
+    files = corpus.files("train")
+    assert [path.name for path in files] == [f"train-{index:05d}-of-00004.parquet" for index in range(4)]
+    documents = [set(pq.read_table(path)["document"].to_pylist()) for path in files]
     assert [len(found) for found in documents] == [2, 2, 2, 2]
     assert len(set.union(*documents)) == 8
 
 
 def test_passages_of_a_paper_read_twice_count_as_one_document(tmp_path: Path):
     figures = (Figure(caption=prose(1)),)
-    counts = write_passages(
-        [article(1), article(2), article(1, figures=figures)], tmp_path, CorpusConfig(), Silent()
-    )
-    assert sum(split["documents"] for split in counts.facts()["splits"].values()) == 2
-    assert counts.passages_kept == 3
+    corpus = corpus_of(tmp_path, [article(1), article(2)], [article(1, form="jats", figures=figures)])
+    assert sum(split["documents"] for split in corpus.manifest["splits"].values()) == 2
+    assert len(rows_of(corpus)) == 3
 
 
 def test_every_unreadable_file_is_in_the_report(tmp_path: Path):
-    bad: list[Article | Unreadable] = [Unreadable(source=f"{n}.xml", reason='no "XML"') for n in range(300)]
-    counts = write_passages([article(), *bad], tmp_path, CorpusConfig(), Silent())
-    report = json.loads((tmp_path / "report.json").read_text())
+    bad = [Unreadable(source=f"{n}.xml", reason='no "XML"') for n in range(300)]
+    corpus = corpus_of(tmp_path, [article(), *bad])
+    report = json.loads((corpus.folder / "report.json").read_text())
     assert report["unreadable"] == [{"source": f"{n}.xml", "reason": 'no "XML"'} for n in range(300)]
-    assert counts.facts()["counts"]["articles_failed"] == 300
+    assert corpus.manifest["counts"]["articles_failed"] == 300
 
 
 def test_a_report_without_failures_is_empty(tmp_path: Path):
-    write_passages([article()], tmp_path, CorpusConfig(), Silent())
-    assert json.loads((tmp_path / "report.json").read_text()) == {"unreadable": []}
+    corpus = corpus_of(tmp_path, [article()])
+    assert json.loads((corpus.folder / "report.json").read_text()) == {"unreadable": []}
 
 
 def test_an_empty_split_is_named_and_has_no_file(papers: Path, tmp_path: Path):
@@ -110,7 +115,10 @@ def test_an_empty_split_is_named_and_has_no_file(papers: Path, tmp_path: Path):
     manifest = build([papers], tmp_path / "corpus", config)
     assert manifest["empty_splits"] == ["validation", "test"]
     assert [*manifest["splits"]] == ["train"]
-    assert [path.name for path in (tmp_path / "corpus").glob("*.parquet")] == ["train-00000-of-00001.parquet"]
+    assert {path.name for path in (tmp_path / "corpus").glob("*.parquet")} == {
+        "dropped.parquet",
+        "train-00000-of-00001.parquet",
+    }
     assert "No passage fell into validation or test" in (tmp_path / "corpus" / "README.md").read_text()
 
 
@@ -191,19 +199,14 @@ def test_the_corpus_cannot_lie_inside_its_source(papers: Path):
         build([papers], papers / "corpus")
 
 
-def test_a_file_name_that_is_no_utf8_is_written_with_escapes(
-    papers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    strange = os.fsdecode(b"/caf\xe9.xml")
-    records = [
-        article(source=f"papers{strange}"),
-        Unreadable(source=f"papers{strange}", reason=f"{strange} is empty"),
-    ]
-    monkeypatch.setattr("biolm.corpus.inputs.read_source", lambda path, members: iter(records))
-    (split,) = build([papers], tmp_path / "corpus")["splits"]
-    batch = next(open_corpus(tmp_path / "corpus").iter_batches(split, ["source"]))
-    assert batch["source"].to_pylist() == ["papers/caf\\udce9.xml"]
-    assert "caf\\\\udce9.xml is empty" in (tmp_path / "corpus" / "report.json").read_text()
+def test_a_file_name_that_is_no_utf8_is_written_with_escapes(papers: Path, tmp_path: Path):
+    (papers / "a.xml").rename(papers / os.fsdecode(b"caf\xe9.xml"))
+    (papers / os.fsdecode(b"na\xefve.xml")).write_text("")
+    build([papers], tmp_path / "corpus")
+    corpus = open_corpus(tmp_path / "corpus")
+    sources = {row["source"].partition("#")[0] for row in rows_of(corpus)}
+    assert "papers/caf\\xe9.xml" in sources
+    assert "na\\\\xefve.xml" in (tmp_path / "corpus" / "report.json").read_text()
 
 
 def test_the_command_line_builds_shows_and_refuses(papers: Path, tmp_path: Path):
@@ -221,5 +224,5 @@ def test_the_command_line_builds_shows_and_refuses(papers: Path, tmp_path: Path)
     shown = run(app, ["corpus", "show", str(out)])
     assert shown.exit_code == 0
     assert "119" in shown.stdout
-    assert "dropped: duplicate" in shown.stdout
+    assert "dropped: other_record" in shown.stdout
     assert facts["examples"][0]["text"][:60] in shown.stdout

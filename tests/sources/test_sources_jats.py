@@ -138,7 +138,9 @@ def test_title_does_not_glue_to_paragraph():
         "<p>(A) One.</p><p>(B) Two.</p></caption><alt-text>Fig. 1</alt-text><graphic/>"
         "<permissions><copyright-statement>© Wu</copyright-statement></permissions><attrib>FAO</attrib></fig>"
     )
-    assert figure == Figure(label="FIG 1", title="Populations.", caption="(A) One. (B) Two.")
+    assert figure == Figure(
+        label="FIG 1", title="Populations.", caption="(A) One. (B) Two.", rights="© Wu FAO"
+    )
 
 
 def test_every_figure_is_found_once_in_document_order():

@@ -1,5 +1,6 @@
 """The shared real papers: nothing lost, nothing glued."""
 
+import csv
 import re
 from pathlib import Path
 
@@ -54,6 +55,45 @@ def test_no_text_has_an_artefact_of_its_markup(articles: list[Article]):
                 "P tot" in text or "Ptot,," in text  # printed so in PMC5983567
             ), article.source
             assert not GLUED.match(text), (article.source, text)
+
+
+CAPTIONLESS = {
+    *("PMC5890381", "PMC5899762", "PMC5939949", "PMC5971217", "PMC6289226", "PMC6353629"),
+    "PMC6349463",
+}
+"""The shared articles that have one figure without any words; the manifests count it as a figure."""
+
+
+@pytest.mark.parametrize("folder", ["articles", "bundles"])
+def test_every_figure_of_the_manifests_is_found(shared: Path, folder: str):
+    with (shared / "jats" / folder / "manifest.csv").open(encoding="utf-8") as file:
+        rows = {
+            Path(row.get("file") or row["member"]).name: int(row["n_fig"]) for row in csv.DictReader(file)
+        }
+    found = {Path(one.source).name: len(one.figures) for one in read_source(shared / "jats" / folder)}
+    assert found.keys() == rows.keys()
+    for name, figures in rows.items():
+        assert found[name] == figures - (name.removesuffix(".xml") in CAPTIONLESS), name
+
+
+def test_abstracts_have_the_letters_of_their_elements(articles: list[Article], shared: Path):
+    """Letters and digits of the main abstract against those of its element: within 2 % in sum, within 10 % each.
+
+    What is missing are citations and the heading "Abstract"; elements with a section on supplements are left out.
+    """
+    ours = theirs = 0
+    for article in articles:
+        root = etree.parse(shared / "jats" / article.source).getroot()
+        for abstract in root.iterfind("front/article-meta/abstract"):
+            words = "".join(
+                abstract.xpath(".//text()[not(ancestor::tex-math)]")
+            )  # MathML beside it says the same
+            if abstract.get("abstract-type") is not None or "supplementary material" in words:
+                continue
+            here, there = (sum(map(str.isalnum, text)) for text in (article.abstracts[0].text, words))
+            assert 0.9 * there < here <= 1.01 * there, article.source
+            ours, theirs = ours + here, theirs + there
+    assert abs(ours - theirs) < 0.02 * theirs
 
 
 def test_bundles_are_read_whole(shared: Path):

@@ -9,6 +9,7 @@ import click
 from biolm.cli.options import progress_for, quiet_option
 from biolm.cli.settings import given, settings_options
 from biolm.corpus.config import CorpusConfig
+from biolm.corpus.engines import Engine
 from biolm.sources.options import TextOptions
 
 _FOLDER = click.Path(path_type=Path)
@@ -21,7 +22,20 @@ def corpus() -> None:
 
 def _running_options(command: Any) -> Any:
     command = click.option(
+        "--hold-out-text",
+        multiple=True,
+        type=_FOLDER,
+        help="File of texts that must not occur: one a line, PubTator or CoNLL; may be repeated.",
+    )(command)
+    command = click.option(
         "--work", help="Folder of extracts, or a URL such as s3://bucket/extracts; else in the cache folder."
+    )(command)
+    command = click.option(
+        "--engine",
+        type=click.Choice(("local", "ray")),
+        default="local",
+        show_default=True,
+        help="ray: on the cluster that RAY_ADDRESS names.",
     )(command)
     return click.option("--workers", type=click.IntRange(1), help="Processes; one a core unless given.")(
         command
@@ -38,9 +52,11 @@ def _running_options(command: Any) -> Any:
     "--hold-out",
     multiple=True,
     type=_FOLDER,
-    help="File of PMIDs, PMCIDs or DOIs that must not enter; may be repeated.",
+    help="File of PMIDs, PMCIDs or DOIs that must not enter, or @ner for those of NER benchmarks; repeatable.",
 )
-@settings_options(CorpusConfig, {}, without=("shares", "text", "passages_per_file", "hold_out"))
+@settings_options(
+    CorpusConfig, {}, without=("shares", "text", "passages_per_file", "hold_out", "hold_out_texts")
+)
 @settings_options(TextOptions, {})
 @_running_options
 @quiet_option
@@ -49,7 +65,9 @@ def build(
     out: Path,
     split: str,
     hold_out: tuple[Path, ...],
+    hold_out_text: tuple[Path, ...],
     workers: int | None,
+    engine: Engine,
     work: str | None,
     quiet: bool,
     **settings: Any,
@@ -68,8 +86,8 @@ def build(
     text = TextOptions(**{name: chosen.pop(name) for name in TextOptions.__slots__ if name in chosen})
     ids = {name for path in hold_out for name in read_held_out(path)}
     config = CorpusConfig(**chosen, shares=parse_shares(split), hold_out=tuple(sorted(ids)), text=text)
-    running = Running(workers=workers, work=work)
-    _say(build_corpus(sources, out, config, progress_for(quiet), running), out, quiet)
+    running = Running(workers=workers, engine=engine, work=work)
+    _say(build_corpus(sources, out, config, progress_for(quiet), running, hold_out_text), out, quiet)
 
 
 @corpus.command(short_help="A corpus with more papers, as a new folder.")
@@ -79,7 +97,14 @@ def build(
 @_running_options
 @quiet_option
 def update(
-    folder: Path, sources: tuple[Path, ...], out: Path, workers: int | None, work: str | None, quiet: bool
+    folder: Path,
+    sources: tuple[Path, ...],
+    out: Path,
+    hold_out_text: tuple[Path, ...],
+    workers: int | None,
+    engine: Engine,
+    work: str | None,
+    quiet: bool,
 ) -> None:
     """Add papers to the corpus DIR, with its settings, as a new corpus.
 
@@ -88,8 +113,8 @@ def update(
     """
     from biolm.corpus.build import Running, update_corpus
 
-    running = Running(workers=workers, work=work)
-    _say(update_corpus(folder, sources, out, progress_for(quiet), running), out, quiet)
+    running = Running(workers=workers, engine=engine, work=work)
+    _say(update_corpus(folder, sources, out, progress_for(quiet), running, hold_out_text), out, quiet)
 
 
 @corpus.command(short_help="Say what a corpus holds.")
@@ -138,8 +163,7 @@ def diff(old: Path, new: Path, as_json: bool) -> None:
         return
     for name in ("papers", "passages"):
         of = facts[name]
-        line = f"{name:<10}{of['old']:>12,} → {of['new']:<12,}{of['added']:+,} {-of['removed']:+,}"
-        click.echo(line.replace(" +0", " −0") if not of["removed"] else line)
+        click.echo(f"{name:<10}{of['old']:>12,} → {of['new']:<12,}+{of['added']:,} −{of['removed']:,}")
     for name, count in facts["papers"]["moved"].items():
         click.echo(f"  moved {name}: {count:,}")
     for reason, (before, after) in facts["dropped"].items():

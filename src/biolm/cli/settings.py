@@ -27,9 +27,9 @@ def settings_options(
             if field.name in without:
                 continue
             if hints[field.name] is bool:
-                command = click.option(
-                    f"--{field.name.replace('_', '-')}", is_flag=True, default=None, help=docs[field.name]
-                )(command)
+                name = field.name.replace("_", "-")
+                flag = f"--{name}/--no-{name}" if field.default else f"--{name}"
+                command = click.option(flag, is_flag=True, default=None, help=docs[field.name])(command)
                 continue
             option = click.option(
                 f"--{field.name.replace('_', '-')}",

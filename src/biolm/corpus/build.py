@@ -1,5 +1,6 @@
 """Papers to a corpus folder: read in shards, resolved together, written by split; the same with more papers."""
 
+import dataclasses
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,10 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 import biolm
-from biolm.artifacts import check_free, kind_of, new_folder, sha256_json, write_manifest, write_text
-from biolm.corpus.card import render_card
+from biolm.artifacts import (
+    check_free,
+    kind_of,
+    new_folder,
+    sha256_file,
+    sha256_json,
+    write_json,
+    write_manifest,
+    write_text,
+)
+from biolm.corpus.card import PRETTY_NAME, render_card
 from biolm.corpus.config import CorpusConfig, config_of
-from biolm.corpus.engines import available_cores
+from biolm.corpus.croissant import CROISSANT, croissant
+from biolm.corpus.engines import Engine, available_cores
+from biolm.corpus.held_out_texts import HeldOutTexts
 from biolm.corpus.inputs import Input, resolve_input
 from biolm.corpus.reader import KIND, VERSION, Corpus, open_corpus
 from biolm.corpus.reasons import Reason
@@ -32,6 +44,8 @@ class Running:
 
     workers: int | None = None
     """Processes that read papers; None for one a core."""
+    engine: Engine = "local"
+    """"ray" reads the papers on a Ray cluster."""
     work: str | None = None
     """Folder of extracts, or a URL that fsspec knows; None for `extracts` in the cache folder."""
 
@@ -42,30 +56,40 @@ def build_corpus(
     config: CorpusConfig,
     progress: Progress,
     running: Running | None = None,
+    held_out_texts: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Read papers, write the corpus folder `out`, and return its manifest.
 
     A source is a file or folder that `read_source` reads, or `@sample`. Where `out` holds the corpus of the
     same sources, settings and biolm version already, its manifest is returned and nothing is written. The same
     sources give the same bytes, in whatever order they are given and however many workers read them. A build
-    that was stopped takes up after the last finished shard. Raises InputError where a source cannot be used or
+    that was stopped takes up after the last finished shard. `held_out_texts`: files of texts that must not occur
+    in any passage, see `HeldOutTexts`. Raises InputError where a source cannot be used or
     no passage is kept, and ArtifactError where `out` holds anything else.
     """
     inputs = _inputs(sources, out, progress)
     if kind_of(out) != KIND:
         check_free(out)
-    return _build(inputs, [], None, out, config, progress, running or Running())
+    config = dataclasses.replace(config, hold_out_texts=_named(held_out_texts))
+    texts = HeldOutTexts(held_out_texts) if held_out_texts else None
+    return _build(inputs, [], None, out, config, texts, progress, running or Running())
 
 
 def update_corpus(
-    old: Path, sources: Sequence[Path], out: Path, progress: Progress, running: Running | None = None
+    old: Path,
+    sources: Sequence[Path],
+    out: Path,
+    progress: Progress,
+    running: Running | None = None,
+    held_out_texts: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """The corpus `old` with more papers, as the new folder `out`; returns its manifest.
 
     Sources of the same name as one of the old corpus replace it; the others are read from their extracts, so
     their papers need not be there any more. Versions, duplicates and retractions are decided anew over all
-    papers; a paper that was in the old corpus stays in its split. Raises ArtifactError where extracts of the
-    old corpus are not in the workspace.
+    papers; a paper that was in the old corpus stays in its split. `held_out_texts`: the files that the old corpus
+    was built with. Raises ArtifactError where they are others, or extracts of the old corpus are not in the
+    workspace.
     """
     running = running or Running()
     corpus = open_corpus(old)
@@ -85,7 +109,22 @@ def update_corpus(
                 f"{len(missing)} of {len(facts['extracts'])} extracts of {facts['name']} are not in "
                 f"{workspace.address}; give that source again, or another --work"
             )
-    return _build(inputs, earlier, corpus, out, config_of(corpus.manifest["settings"]), progress, running)
+    config = config_of(corpus.manifest["settings"])
+    if set(_named(held_out_texts)) != set(config.hold_out_texts):
+        said = ", ".join(name.partition(" ")[0] for name in config.hold_out_texts) or "none"
+        raise ArtifactError(
+            f"{old} was built with other held-out texts ({said}); give the same --hold-out-text"
+        )
+    texts = HeldOutTexts(held_out_texts) if held_out_texts else None
+    return _build(inputs, earlier, corpus, out, config, texts, progress, running)
+
+
+def _named(texts: Sequence[Path]) -> tuple[str, ...]:
+    """Files by name and SHA-256, sorted."""
+    for path in texts:
+        if not path.is_file():
+            raise InputError(f"--hold-out-text {path} is no file; give texts one a line, PubTator or CoNLL")
+    return tuple(sorted(f"{path.name} {sha256_file(path)}" for path in texts))
 
 
 def _inputs(sources: Sequence[Path], out: Path, progress: Progress) -> list[Input]:
@@ -104,6 +143,7 @@ def _build(
     old: Corpus | None,
     out: Path,
     config: CorpusConfig,
+    texts: HeldOutTexts | None,
     progress: Progress,
     running: Running,
 ) -> dict[str, Any]:
@@ -112,7 +152,7 @@ def _build(
     shards = [shard for source in inputs for shard in source.shards]
     work = ExtractShard(workspace=workspace.address, config=config.extraction())
     workers = available_cores() if running.workers is None else running.workers
-    extracted = extract_all(shards, work, workers=workers, progress=progress)
+    extracted = extract_all(shards, work, workers=workers, engine=running.engine, progress=progress)
     facts = _source_facts(inputs, extracted)
     sources = sorted([*facts, *earlier], key=lambda source: (source["name"], source["sha256"]))
     made_from = {
@@ -135,7 +175,7 @@ def _build(
         )
         deletions = [deletion for extract in said for deletion in extract.deletions]
         progress.start("resolve", None, "passages")
-        resolution = resolve(workspace, keys, deletions, config)
+        resolution = resolve(workspace, keys, deletions, config, texts)
         progress.finish(
             f"{len(resolution.fate):,} passages of {len(resolution.documents.document):,} articles"
         )
@@ -148,6 +188,8 @@ def _build(
             raise InputError(_nothing_kept([source["name"] for source in sources], outcome["counts"], first))
         everything = {**outcome, **made_from}
         write_text(folder / "README.md", render_card(everything))
+        data = {path.name: sha256_file(path) for path in folder.glob("*-of-*.parquet")}
+        write_json(folder / CROISSANT, croissant(everything, data, PRETTY_NAME))
         return write_manifest(folder, kind=KIND, version=VERSION, **everything)
 
 
@@ -218,8 +260,11 @@ def _command(names: list[str], config: CorpusConfig) -> str:
             for option, chosen in value.items():
                 if chosen != default["text"][option]:
                     words += [f"--{option.replace('_', '-')}", *([] if chosen is True else [str(chosen)])]
-        elif name == "retracted":
-            words.append("--retracted")
+        elif isinstance(value, bool):
+            words.append(f"--{'' if value else 'no-'}{name.replace('_', '-')}")
+        elif name in ("hold_out", "hold_out_texts"):
+            files = ["ids.txt"] if name == "hold_out" else [text.rpartition(" ")[0] for text in value]
+            words += [word for file in files for word in (f"--{name.rstrip('s').replace('_', '-')}", file)]
         elif name != "passages_per_file":
             spelled = ",".join(value) if isinstance(value, list) else "none" if value is None else str(value)
             words += [f"--{name.replace('_', '-')}", spelled]

@@ -36,6 +36,7 @@ def render_card(facts: Mapping[str, Any]) -> str:
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     environment.filters["cell"] = _cell
+    environment.filters["by_decade"] = by_decade
     template = environment.from_string(files("biolm.corpus").joinpath("card.md.j2").read_text("utf-8"))
     return template.render(
         **facts, metadata=_metadata(facts), pretty_name=PRETTY_NAME, meaning=MEANING, biolm=biolm.__version__
@@ -82,6 +83,14 @@ def _size_category(passages: int) -> str:
     return next(
         (name for limit, name in SIZES if passages < limit), "n>1B" if passages >= 10**12 else "1B<n<10B"
     )
+
+
+def by_decade(years: Mapping[str, int]) -> dict[str, int]:
+    """Counts by decade ("2010s") out of counts by year."""
+    decades: dict[str, int] = {}
+    for year, count in sorted(years.items()):
+        decades[f"{year[:-1]}0s"] = decades.get(f"{year[:-1]}0s", 0) + count
+    return decades
 
 
 def _cell(text: str) -> str:

@@ -27,6 +27,8 @@ class ExtractConfig:
 
     text: TextOptions = field(default_factory=TextOptions)
     """How the text is written out."""
+    detect_language: bool = True
+    """Whether each passage's language is detected."""
     near_duplicates: bool = True
     """Whether each passage gets the signature that finds its near duplicates."""
 
@@ -43,6 +45,8 @@ class CorpusConfig:
     """Passages with a smaller share of letters among their characters other than spaces are dropped."""
     languages: tuple[str, ...] | None = ("en",)
     """Codes of the languages to keep; None keeps all. Passages that state none are kept."""
+    detect_language: bool = True
+    """Whether a detector looks at each passage too, whatever its paper states."""
     licence: LicenceFilter = "any"
     """"commercial" keeps licences that allow commercial use, "by" CC BY, CC0 and the public domain."""
     retracted: bool = False
@@ -57,6 +61,8 @@ class CorpusConfig:
     """Jaccard similarity from which two passages count as one; None looks for exact duplicates only."""
     hold_out: tuple[str, ...] = ()
     """Ids of papers that must not enter: "pmid:1", "pmcid:PMC1", "doi:10.1/x"."""
+    hold_out_texts: tuple[str, ...] = ()
+    """Files of texts that must not occur in any passage, as "name sha256"; `build_corpus` fills it in."""
     shares: Shares = field(default_factory=Shares)
     """How much of the papers each split gets."""
     seed: int = 0
@@ -88,6 +94,7 @@ class CorpusConfig:
         """The part that the extracts depend on."""
         return ExtractConfig(
             text=self.text,
+            detect_language=self.detect_language and self.languages is not None,
             near_duplicates=self.near_duplicates is not None,
         )
 

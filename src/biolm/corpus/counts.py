@@ -25,6 +25,7 @@ class Counts:
         self._passages: Counter[tuple[Split, str]] = Counter()
         self._characters: Counter[tuple[Split, str]] = Counter()
         self._documents: dict[Split, int] = dict.fromkeys(SPLITS, 0)
+        self._with_rights = 0
         self._values: dict[str, Counter[Any]] = {
             name: Counter() for name in ("licence", "language", "journal", "year", "article_type")
         }
@@ -37,12 +38,13 @@ class Counts:
         for row in sums.aggregate([("n", "sum"), ("n", "count")]).to_pylist():
             self._passages[split, row["section"]] += row["n_count"]
             self._characters[split, row["section"]] += row["n_sum"]
+        self._with_rights += len(passages) - passages["rights"].null_count
         for name, counter in self._values.items():
             for pair in pc.value_counts(passages[name]).to_pylist():
                 counter[pair["values"]] += pair["counts"]
 
     def facts(self, *, articles: int, failed: int, fate: NDArray[np.int8]) -> dict[str, Any]:
-        """The manifest's `counts`, `splits`, `licences`, `languages`, `journals`, `years` and `article_types`.
+        """The manifest's `counts`, `splits`, `licences`, `languages`, `journals` and so on.
 
         Raises AssertionError unless found = kept + dropped.
         """
@@ -66,6 +68,7 @@ class Counts:
             "empty_splits": [split for split in SPLITS if split not in full],
             "licences": _by_count(self._values["licence"]),
             "languages": _by_count(self._values["language"]),
+            "rights": self._with_rights,
             "article_types": _by_count(self._values["article_type"]),
             "journals": {
                 "different": len(set(journals) - {"unknown"}),

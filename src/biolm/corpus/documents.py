@@ -145,7 +145,7 @@ def _preference(column: Column) -> Rows:
 def _fates(
     column: Column, preference: Rows, deletions: Sequence[tuple[int, Sequence[int]]]
 ) -> NDArray[np.int8]:
-    """Withdrawn PubMed records, and of those with the same PMID, or PMCID and state, all but the newest."""
+    """Withdrawn PubMed records; and of those with the same PMID, or PMCID and state, the ones older than the newest."""
     fate = np.zeros(len(preference), np.int8)
     pubmed = column["form"] == FORMS.index("pubmed")
     last_deletion: dict[int, int] = {}
@@ -164,7 +164,12 @@ def _fates(
     ):
         rows = np.flatnonzero(mine & (fate == 0))
         order = rows[np.lexsort((preference[rows], key[rows]))]
-        fate[order[1:][key[order[1:]] == key[order[:-1]]]] = CODE["older_version"]
+        begins = np.flatnonzero(np.diff(key[order], prepend=0))
+        newest = np.repeat(order[begins], np.diff(np.append(begins, len(order))))
+        older = np.zeros(len(order), bool)
+        for name in ("version", "revised", "sequence"):  # equal in all three: the same record again
+            older |= column[name][order] != column[name][newest]
+        fate[order[older]] = CODE["older_version"]
     return fate
 
 

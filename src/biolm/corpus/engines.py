@@ -1,4 +1,4 @@
-"""Work over shards: in this process or in several. The results never depend on which.
+"""Work over shards: in this process, in several, or on several machines. The results never depend on which.
 
 The same function is called for each item, in whatever order suits, and the results are given as they come.
 What an item needs and gives must be picklable and small; bulk goes through files.
@@ -10,10 +10,11 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any
+from typing import Any, Literal
 
 from biolm.errors import InputError
 
+Engine = Literal["local", "ray"]
 Tick = Callable[[int], None]
 """Told now and then how much more was done, in whatever the work counts."""
 Work = Callable[[Any, Tick], Any]
@@ -28,14 +29,24 @@ def available_cores() -> int:
 
 
 def run(
-    work: Work, items: Sequence[Any], order: Sequence[int], *, workers: int, tick: Tick
+    work: Work,
+    items: Sequence[Any],
+    order: Sequence[int],
+    *,
+    workers: int,
+    tick: Tick,
+    engine: Engine = "local",
 ) -> Iterator[tuple[int, Any]]:
     """Index and result of each item, as they come; begun in `order`.
 
-    `workers`: how many processes; with one, or one item, everything happens in this one. Raises what the work
-    raises, and InputError where a process is killed.
+    `workers`: processes of the local engine; with one, or one item, everything happens in this one. Ray uses
+    what its cluster has. Raises what the work raises, and InputError where a process is killed.
     """
-    if min(workers, len(items)) <= 1:
+    if engine == "ray":
+        from biolm.corpus.ray_engine import on_ray
+
+        yield from on_ray(work, items, order)
+    elif min(workers, len(items)) <= 1:
         for index in order:
             yield index, work(items[index], tick)
     else:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from biolm.artifacts import sha256_json
 from biolm.corpus.config import ExtractConfig
 from biolm.corpus.hashes import hash64
+from biolm.corpus.language import detect
 from biolm.corpus.measures import is_boilerplate, letter_shares
 from biolm.corpus.minhash import SIGNATURE_BYTES, signatures, text_key
 from biolm.records import Article, Deletion, Section, Unreadable
@@ -62,8 +63,8 @@ PASSAGES = pa.schema(
         pa.field("text_key", pa.uint64()),
     ]
 )
-"""One row a passage: `article` is its row in the other table, `letters` the share of letters. With signatures
-also `signature`."""
+"""One row a passage: `article` is its row in the other table, `letters` the share of letters. With language
+detection also `detected` and `certainty`, with signatures also `signature`."""
 BATCH_PASSAGES = 4096
 BATCH_CHARACTERS = 16_000_000
 """A row group ends after the article that reaches either: it is what a worker holds in memory."""
@@ -89,7 +90,7 @@ def code_hash() -> str:
     """SHA-256 of the code that an extract depends on: another version of it makes its own extracts."""
     here = Path(__file__).parent
     files = [*sorted((here.parent / "sources").glob("*.py")), here.parent / "records.py"]
-    files += [here / name for name in ("extract.py", "measures.py", "hashes.py", "minhash.py")]
+    files += [here / name for name in ("extract.py", "measures.py", "hashes.py", "minhash.py", "language.py")]
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
@@ -154,7 +155,7 @@ def write_extract(
 
 _REPEATED = [
     *("journal", "year", "licence", "form", "version", "revised", "sequence", "manuscript", "retracted"),
-    *("types", "passages", "section", "kind", "label", "language", "rights", "boilerplate"),
+    *("types", "passages", "section", "kind", "label", "language", "rights", "boilerplate", "detected"),
 ]
 """Columns whose values repeat, so that a dictionary pays."""
 
@@ -208,6 +209,8 @@ def _measured(found: dict[str, list[Any]], schema: pa.Schema, config: ExtractCon
         "boilerplate": is_boilerplate(texts),
         "text_key": list(map(text_key, found["text"])),
     }
+    if config.detect_language:
+        columns["detected"], columns["certainty"] = detect(found["text"])
     if config.near_duplicates:
         columns["signature"] = pa.FixedSizeBinaryArray.from_buffers(
             pa.binary(SIGNATURE_BYTES), len(texts), [None, pa.py_buffer(signatures(found["text"]))]
@@ -216,9 +219,12 @@ def _measured(found: dict[str, list[Any]], schema: pa.Schema, config: ExtractCon
 
 
 def _passages_schema(config: ExtractConfig) -> pa.Schema:
-    if not config.near_duplicates:
-        return PASSAGES
-    return PASSAGES.append(pa.field("signature", pa.binary(SIGNATURE_BYTES)))
+    schema = PASSAGES
+    if config.detect_language:
+        schema = schema.append(pa.field("detected", pa.string())).append(pa.field("certainty", pa.float32()))
+    if config.near_duplicates:
+        schema = schema.append(pa.field("signature", pa.binary(SIGNATURE_BYTES)))
+    return schema
 
 
 def _sequence(source: str) -> int:

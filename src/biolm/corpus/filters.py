@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from biolm.corpus.config import CorpusConfig, LicenceFilter
 from biolm.corpus.documents import Documents, Rows, coded
+from biolm.corpus.language import MIN_CERTAINTY, MIN_CHARACTERS
 from biolm.corpus.reasons import CODE, KEPT, Reason
 
 COMMERCIAL = ("CC0", "CC-PDM", "CC-BY", "CC-BY-SA", "CC-BY-ND")
@@ -62,9 +63,17 @@ def _wanted_type(types: Sequence[str], config: CorpusConfig) -> bool:
 
 
 def _other_language(passages: pa.Table, wanted: Sequence[str]) -> NDArray[np.bool_]:
-    """Stated to be in another language; what states none passes."""
+    """Stated to be in another language, or whatever is stated detected with certainty to be."""
     stated, code = coded(passages["language"])
-    return _look_up([_plain_code(name) not in wanted for name in stated], code)
+    other = _look_up([_plain_code(name) not in wanted for name in stated], code)
+    if "detected" in passages.column_names:
+        detected, code = coded(passages["detected"])
+        other |= (
+            _look_up([name not in wanted for name in detected], code)
+            & (passages["certainty"].to_numpy() >= np.float32(MIN_CERTAINTY))
+            & (passages["characters"].to_numpy() >= MIN_CHARACTERS)
+        )
+    return other
 
 
 def _plain_code(language: str) -> str:

@@ -1,18 +1,26 @@
 """Papers that must not enter a corpus, since something is to be measured on them."""
 
+from importlib.resources import files
 from pathlib import Path
 
 from biolm.errors import InputError
 from biolm.sources.ids import plain_doi, plain_pmcid, plain_pmid
 
+NER_PAPERS = "@ner"
+"""The word for the shipped list of papers of named-entity benchmarks."""
+
 
 def read_held_out(path: Path) -> tuple[str, ...]:
     """The ids of a text file, one a line, as "pmid:1", "pmcid:PMC1" or "doi:10.1/x", sorted.
 
-    A number is a PMID; what follows a # is a remark. Raises InputError for a line that is no id.
+    A number is a PMID; what follows a # is a remark. `@ner` is the shipped list. Raises InputError for a line
+    that is no id.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        if str(path) == NER_PAPERS:
+            lines = files("biolm.corpus").joinpath("ner_papers.txt").read_text("utf-8").splitlines()
+        else:
+            lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--hold-out {path} cannot be read: {error}; give a text file of ids") from None
     found = set()

@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 
 BOILERPLATE = (
     r"(?i)^\W*(?:"
-    r"(?:no|not?) (?:abstract|summary|caption|legend|title|description|image)s?(?: is| was| were)?(?: available| provided| given|)"
+    r"no (?:abstract|summary|caption|legend|title|description|image)s?(?: is| was| were)?(?: available| provided|)"
     r"|(?:abstract|caption|legend|summary) (?:is )?not (?:available|provided)"
     r"|n\W?a|none|not applicable|unknown|null|tbd"
     r"|\[?(?:figure|image|photo|table)s?:? see text\]?"
     r"|(?:image|picture|graphic|photo|illustration|figure)s?\W*(?:\d+|[ivx]+)?"
-    r"|\[?(?:this|the following) (?:corrects?|retracts?|article (?:has been )?(?:corrects?|corrected|retracted)) .{0,300}"
-    r"|\[?this (?:article|paper) has been (?:retracted|withdrawn).{0,300}"
+    r"|\[?(?:this|the following) (?:corrects?|retracts?|article corrects) .{0,300}"
+    r"|\[?(?:this|the) (?:article|paper) has been (?:retracted|withdrawn|corrected).{0,300}"
     r"|(?:the )?(?:online|electronic) version (?:of this article )?contains supplementary.{0,300}"
     r"|(?:please )?(?:see|click) (?:here|the (?:full )?text|text|full text|pdf|article|below)\b.{0,120}"
     r")\W*$"

@@ -34,7 +34,7 @@ _BLOCK_SHINGLES = 1 << 15
 
 def words_of(text: str) -> list[str]:
     """The words of a text as duplicates are told by: letters and digits, NFC, case-folded."""
-    return _WORDS.findall(unicodedata.normalize("NFC", text).casefold())
+    return _WORDS.findall((text if text.isascii() else unicodedata.normalize("NFC", text)).casefold())
 
 
 def text_key(text: str) -> int:
@@ -87,21 +87,32 @@ def band_keys(signature: NDArray[np.uint16]) -> NDArray[np.uint64]:
     return np.ascontiguousarray(key.T)
 
 
+def run_hashes(words: Sequence[str], length: int) -> NDArray[np.uint64]:
+    """(words − length + 1,) a hash of each run of `length` consecutive words."""
+    return _runs(np.array([_hash_of[word] for word in words], np.uint64), length)
+
+
+def _runs(words: NDArray[np.uint64], length: int) -> NDArray[np.uint64]:
+    last = len(words) - length + 1
+    combined = words[:last].copy()
+    for place in range(1, length):
+        combined = combined * _MIX + words[place : last + place]
+    return _mixed(combined)
+
+
 def _slots(words: NDArray[np.uint64], lengths: NDArray[np.int64]) -> NDArray[np.uint16]:
     """Signatures of texts given as the hashes of their words end to end."""
-    combined = words[: len(words) - SHINGLE + 1].copy()
-    for place in range(1, SHINGLE):
-        combined = combined * _MIX + words[place : len(words) - SHINGLE + 1 + place]
+    runs = _runs(words, SHINGLE)
     ends = np.cumsum(lengths)
     inside = np.ones(len(words), bool)
     for back in range(1, SHINGLE):
         inside[ends - back] = False  # begins a shingle that would reach into the next text
-    shingles = _mixed(combined[inside[: len(combined)]])
+    shingles = runs[inside[: len(runs)]]
     begins = np.concatenate([[0], np.cumsum(lengths - SHINGLE + 1)[:-1]])
     out = np.empty((len(lengths), SLOTS), np.uint16)
     for slot in range(SLOTS):
         lowest = np.minimum.reduceat(shingles * _FACTORS[slot] + _TERMS[slot], begins)
-        out[:, slot] = (_mixed(lowest) >> np.uint64(48)) | np.uint64(1)
+        out[:, slot] = _mixed(lowest) >> np.uint64(48)
     return out
 
 

@@ -36,7 +36,7 @@ MEANING: dict[Reason, str] = {
     "too_long": "more characters than the maximum",
     "boilerplate": 'says only that there is nothing, or where it is ("No abstract available")',
     "symbols": "mostly numbers or symbols",
-    "language": "stated to be in a language that was not asked for",
+    "language": "stated or detected to be in a language that was not asked for",
     "other_record": "of another record of a paper whose abstract or legends are taken from a better one",
     "held_out": "of a paper that is held out, or with nearly its text",
     "duplicate": "the same words as another passage",

@@ -16,7 +16,9 @@ from biolm.corpus.counts import SECTIONS
 from biolm.corpus.documents import COLUMNS, REPEATED, Documents, Rows, coded, join_documents
 from biolm.corpus.duplicates import choose_records, drop_duplicates
 from biolm.corpus.filters import filter_passages
+from biolm.corpus.held_out_texts import HeldOutTexts
 from biolm.corpus.near import NearDuplicates
+from biolm.corpus.reasons import KEPT
 from biolm.corpus.workspace import Workspace
 
 
@@ -42,6 +44,7 @@ def resolve(
     keys: Sequence[str],
     deletions: Sequence[tuple[int, Sequence[int]]],
     config: CorpusConfig,
+    held_out_texts: HeldOutTexts | None = None,
 ) -> Resolution:
     """Decide over the extracts `keys`; `deletions` are those that they state.
 
@@ -52,6 +55,9 @@ def resolve(
     del articles
     columns = ["article", "section", "kind", "language", "characters", "letters", "boilerplate", "text_key"]
     repeated = ["section", "kind", "language"]
+    if config.extraction().detect_language:
+        columns += ["detected", "certainty"]
+        repeated += ["detected"]
     passages, offsets = _load(workspace, keys, "passages", columns, repeated)
     article = passages["article"].to_numpy() + np.repeat(article_offsets[:-1], np.diff(offsets))
     names, section = coded(passages["section"])
@@ -61,6 +67,8 @@ def resolve(
     del passages
     choose_records(fate, article, section, documents, len(SECTIONS))
     held = documents.papers_with(config.hold_out)[article]
+    if held_out_texts is not None:
+        held |= _with_held_out_text(workspace, keys, offsets, fate, held_out_texts)
     rank = np.empty(len(fate), np.int64)
     rank[np.lexsort((documents.preference[article], ~held))] = np.arange(len(fate))
     near = None
@@ -86,3 +94,18 @@ def _load(
         with workspace.table(key, name, repeated) as table:
             tables.append(table.read(list(columns)))
     return pa.concat_tables(tables), np.cumsum([0, *(table.num_rows for table in tables)])
+
+
+def _with_held_out_text(
+    workspace: Workspace, keys: Sequence[str], offsets: Rows, fate: NDArray[np.int8], texts: HeldOutTexts
+) -> NDArray[np.bool_]:
+    """(passages,) whether the passage, of those that no filter dropped, has a held-out text in it."""
+    held = np.zeros(len(fate), bool)
+    for number, key in enumerate(keys):
+        begin = int(offsets[number])
+        with workspace.table(key, "passages") as table:
+            for batch in table.iter_batches(4096, columns=["text"]):
+                here = np.flatnonzero(fate[begin : begin + batch.num_rows] == KEPT)
+                held[begin + here] = texts.matches(batch["text"].take(pa.array(here)).to_pylist())
+                begin += batch.num_rows
+    return held

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow.compute as pc
 
+from biolm.corpus.card import by_decade
 from biolm.corpus.reader import Corpus
 
 if TYPE_CHECKING:
@@ -51,7 +52,10 @@ def corpus_facts(corpus: Corpus, *, examples: int = 3, seed: int = 0) -> dict[st
         "folder": str(corpus.folder),
         "fingerprint": corpus.fingerprint,
         **{name: manifest[name] for name in ("counts", "splits", "empty_splits", "licences", "languages")},
-        "journals": {"different": len(journals), "top": dict(journals.most_common(TOP))},
+        "journals": {
+            "different": len(journals),
+            "top": dict(sorted(journals.items(), key=lambda item: (-item[1], item[0]))[:TOP]),
+        },
         "years": {str(year): years[year] for year in sorted(years)},
         "characters": {section: _quantiles(lengths[section]) for section in sorted(lengths)},
         "histogram": {section: _histogram(lengths[section]) for section in sorted(lengths)},
@@ -115,7 +119,7 @@ def print_facts(facts: dict[str, Any], console: "Console") -> None:
         ("Licences", facts["licences"]),
         (f"Languages{_top_of(len(facts['languages']))}", dict([*facts["languages"].items()][:TOP])),
         (f"Journals{_top_of(facts['journals']['different'])}", facts["journals"]["top"]),
-        ("Years", _decades(facts["years"])),
+        ("Years", by_decade(facts["years"])),
     ):
         listed = table(title, "", "passages")
         for name, count in found.items():
@@ -176,13 +180,6 @@ def _add(total: np.ndarray | None, more: np.ndarray) -> np.ndarray:
 def _quantiles(histogram: np.ndarray) -> dict[str, int]:
     below = np.cumsum(histogram)
     return {f"{q:g}": int(np.searchsorted(below, q * below[-1])) for q in QUANTILES}
-
-
-def _decades(years: dict[str, int]) -> dict[str, int]:
-    decades = Counter[str]()
-    for year, count in years.items():
-        decades[f"{year[:-1]}0s"] += count
-    return dict(decades)
 
 
 def _top_of(different: int) -> str:

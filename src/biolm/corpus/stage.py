@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from biolm.corpus.config import ExtractConfig
-from biolm.corpus.engines import Tick, run
+from biolm.corpus.engines import Engine, Tick, run
 from biolm.corpus.extract import extract_key, write_extract
 from biolm.corpus.workspace import TABLES, Workspace
 from biolm.progress import Progress
@@ -62,6 +62,7 @@ def extract_all(
     *,
     workers: int,
     progress: Progress,
+    engine: Engine = "local",
 ) -> list[Extracted]:
     """The extracts of all shards, in their order. Raises InputError where a source cannot be used."""
     sizes = [shard.bytes for shard in shards]
@@ -80,7 +81,7 @@ def extract_all(
 
     progress.start("read papers", sum(sizes) / 1e6, "MB")
     largest_first = sorted(range(len(shards)), key=lambda index: (-sizes[index], index))
-    for index, result in run(work, shards, largest_first, workers=workers, tick=say):
+    for index, result in run(work, shards, largest_first, workers=workers, engine=engine, tick=say):
         results[index] = result
         done += sizes[index]
         say()

@@ -1,18 +1,18 @@
 """A JATS (or NLM) article element as an `Article`."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 from biolm.records import Article, Figure
 from biolm.sources.abstracts import XML_LANG, abstracts_of
 from biolm.sources.ids import content_hash, earliest_year, plain_doi, plain_pmcid, plain_pmid
-from biolm.sources.licence import UNKNOWN, code_licence, spdx_licence
+from biolm.sources.licence import UNKNOWN, licence_of_code, spdx_licence
 from biolm.sources.options import TextOptions
 from biolm.sources.text import rules_for, text_of, untitled
 from biolm.sources.xml import PAPERS, Element, Unusable, local_name, words_of
 
-OTHER_ARTICLES = frozenset({"sub-article", "response"})
+OTHER_ARTICLES = ("sub-article", "response")
 """Articles inside the article: reviews, replies, translations. None of theirs is the article's."""
 FIGURES = ("fig", "fig-group")
 SUPPLEMENTS = ("supplementary-material", "media")
@@ -149,12 +149,7 @@ def _address(element: Element) -> str | None:
 
 
 def _children(element: Element | None, *names: str) -> Iterator[Element]:
-    return iter(()) if element is None else element.iterchildren(*_in_any_space(names))
-
-
-@cache
-def _in_any_space(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(f"{{*}}{name}" for name in names)
+    return iter(()) if element is None else element.iterchildren(*_any_space(names))
 
 
 def _first(element: Element | None, *path: str) -> Element | None:
@@ -199,7 +194,7 @@ def _year(meta: Element) -> int | None:
 
 def _figures(root: Element, options: TextOptions) -> Iterator[Figure]:
     """Every figure with a legend, in document order; a group's caption is a legend of its own."""
-    names = [*FIGURES, *(SUPPLEMENTS if options.supplementary else ())]
+    names = (*FIGURES, *(SUPPLEMENTS if options.supplementary else ()))
     rules = rules_for(options)
     look_up = not options.sub_articles and next(root.iter(*_any_space(OTHER_ARTICLES)), None) is not None
     for element in root.iter(*_any_space(names)):
@@ -220,8 +215,10 @@ def _figures(root: Element, options: TextOptions) -> Iterator[Figure]:
             )
 
 
-def _any_space(names: Iterable[str]) -> Iterator[str]:
-    return (f"{{*}}{name}" for name in names)
+@lru_cache
+def _any_space(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names as lxml matches them in any namespace."""
+    return tuple(f"{{*}}{name}" for name in names)
 
 
 def _rights(figure: Element) -> str | None:
@@ -243,4 +240,4 @@ def _licence(meta: Element, code: str) -> str:
     words = found or [e for e in (permissions, *_children(meta, "copyright-statement")) if e is not None]
     kind = next((licence.get("license-type") for licence in found if licence.get("license-type")), "")
     found_licence = spdx_licence(urls, kind, " ".join(map(words_of, words)))
-    return code_licence(code) if found_licence == UNKNOWN else found_licence
+    return licence_of_code(code) if found_licence == UNKNOWN else found_licence

@@ -3,7 +3,7 @@
 A superscript gets a "^" where leaving it out would change a value: a number above a letter, digit or
 closing bracket (10^6, m^2, s^−1, (x + y)^2), and anything above a lone 10 (10^n). It is written plainly
 where readers write it plainly: charges (Ca2+, SO42−, Cl−), isotopes, which stand before their symbol
-(90Sr, [3H], δ13C), ordinals (1st), genotypes and marks (p53−/−, CD8hi, TM).
+(90Sr, [3H], δ13C), ordinals (1st), residue numbers (His706), genotypes and marks (p53−/−, CD8hi, TM).
 
 A subscript is written plainly (CO2, IC50), with a "_" only between two digits, which would fuse.
 """
@@ -15,6 +15,9 @@ _CHARGE = re.compile(r"\d*[+−–-]+|\+\d+")
 _COUNTED = re.compile(r"\d|[+−‐–-]\w")
 _ORDINAL = re.compile(r"st|nd|rd|th")
 _LONE_TEN = re.compile(r"(?:^|[^\d.,])10$")
+_RESIDUE = re.compile(
+    r"(?<![A-Za-z])(?:Ala|Arg|Asn|Asp|Cys|Gln|Glu|Gly|His|Ile|Leu|Lys|Met|Phe|Pro|Ser|Thr|Trp|Tyr|Val)$"
+)
 _BASE = re.compile(r"[^\W_δΔ∆]|[)\]}′'%°|]")
 
 
@@ -27,6 +30,8 @@ def superscript(before: str, text: str) -> str:
     content = text.strip()
     base = before[-1:]
     if not content or not _BASE.fullmatch(base):
+        return text
+    if _RESIDUE.search(before[-4:]):
         return text
     if _LONE_TEN.search(before[-4:]):
         raised = not _ORDINAL.fullmatch(content)

@@ -128,7 +128,7 @@ def local_name(element: Element) -> str:
     tag = element.tag
     if not isinstance(tag, str):
         return ""
-    return tag[tag.rfind("}") + 1 :]
+    return tag[tag.rfind("}") + 1 :] if tag[0] == "{" else tag
 
 
 def words_of(element: Element | None) -> str:

@@ -1,0 +1,190 @@
+"""A corpus with more papers, what happened to one paper, and how two corpora differ."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from corpus_papers import rows_of, write_pubmed
+
+from biolm.cli import app
+from biolm.corpus.build import Running, build_corpus, update_corpus
+from biolm.corpus.config import CorpusConfig
+from biolm.corpus.diff import corpus_diff
+from biolm.corpus.explain import explain
+from biolm.corpus.reader import Corpus, open_corpus
+from biolm.corpus.split import parse_shares
+from biolm.errors import ArtifactError, InputError
+from biolm.progress import Silent
+from conftest import folder_bytes
+
+CONFIG = CorpusConfig(shares=parse_shares("1/1/1"), min_chars=90)
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Running:
+    return Running(workers=1, work=str(tmp_path / "work"))
+
+
+@pytest.fixture
+def old(tmp_path: Path, running: Running) -> Corpus:
+    source = write_pubmed(tmp_path / "pubmed20n0001.xml", range(1, 101))
+    build_corpus([source], tmp_path / "old", CONFIG, Silent(), running)
+    return open_corpus(tmp_path / "old")
+
+
+def splits(corpus: Corpus) -> dict[str, str]:
+    return {
+        row["pmid"]: split
+        for split in corpus.splits
+        for batch in corpus.iter_batches(split, ["pmid"])
+        for row in batch.to_pylist()
+    }
+
+
+def test_an_update_equals_a_build_of_everything(old: Corpus, tmp_path: Path, running: Running):
+    new = write_pubmed(tmp_path / "pubmed20n0002.xml", range(90, 131))
+    sources = [tmp_path / "pubmed20n0001.xml", new]
+    build_corpus(sources, tmp_path / "everything", CONFIG, Silent(), running)
+    sources[0].unlink()  # its extract is enough
+    before = folder_bytes(old.folder)
+    update_corpus(old.folder, [new], tmp_path / "new", Silent(), running)
+    assert folder_bytes(tmp_path / "new") == folder_bytes(tmp_path / "everything")
+    assert folder_bytes(old.folder) == before
+
+
+def test_papers_stay_in_their_split_when_a_better_id_is_found(old: Corpus, tmp_path: Path, running: Running):
+    text = write_pubmed(tmp_path / "pubmed20n0002.xml", range(1, 101)).read_text()
+    (tmp_path / "pubmed20n0002.xml").write_text(text.replace("10.1000/paper.", "10.0001/better."))
+    update_corpus(old.folder, [tmp_path / "pubmed20n0002.xml"], tmp_path / "new", Silent(), running)
+    new = open_corpus(tmp_path / "new")
+    assert {row["document"][:12] for row in rows_of(new)} == {"doi:10.0001/"}
+    assert splits(new) == splits(old)
+
+
+def test_a_source_given_again_replaces_itself(old: Corpus, tmp_path: Path, running: Running):
+    write_pubmed(tmp_path / "pubmed20n0001.xml", range(1, 51))
+    update_corpus(old.folder, [tmp_path / "pubmed20n0001.xml"], tmp_path / "new", Silent(), running)
+    assert len(rows_of(open_corpus(tmp_path / "new"))) == 50
+
+
+def test_missing_extracts_are_one_line(old: Corpus, tmp_path: Path, running: Running):
+    shutil.rmtree(tmp_path / "work")
+    new = write_pubmed(tmp_path / "pubmed20n0002.xml", range(90, 131))
+    with pytest.raises(
+        ArtifactError, match=r"1 of 1 extracts of pubmed20n0001.xml are not in .*give that source"
+    ):
+        update_corpus(old.folder, [new], tmp_path / "new", Silent(), running)
+
+
+def test_a_diff_counts_what_came_and_went(old: Corpus, tmp_path: Path, running: Running):
+    write_pubmed(tmp_path / "pubmed20n0001.xml", range(11, 121))
+    config = CorpusConfig(shares=parse_shares("1/1/1"), min_chars=91)
+    build_corpus([tmp_path / "pubmed20n0001.xml"], tmp_path / "new", config, Silent(), running)
+    facts = corpus_diff(old, open_corpus(tmp_path / "new"))
+    assert facts["papers"] == {"old": 100, "new": 110, "added": 20, "removed": 10, "moved": {}}
+    assert facts["passages"] == {"old": 100, "new": 110, "added": 20, "removed": 10}
+    assert facts["settings"] == {"min_chars": [90, 91]}
+    assert not facts["same"]
+    assert corpus_diff(old, old)["same"]
+    shown = CliRunner().invoke(app, ["corpus", "diff", str(old.folder), str(tmp_path / "new")])
+    assert "papers             100 → 110         +20 −10" in shown.stdout
+
+
+@pytest.mark.parametrize("name", ["95", "pmid:95", "10.1000/paper.95", "https://doi.org/10.1000/PAPER.95"])
+def test_one_paper_is_explained(old: Corpus, tmp_path: Path, running: Running, name: str):
+    new = write_pubmed(tmp_path / "pubmed20n0002.xml", range(90, 131))
+    update_corpus(old.folder, [new], tmp_path / "new", Silent(), running)
+    rows = list(explain(open_corpus(tmp_path / "new"), name))
+    assert [(row["outcome"], row["source"]) for row in rows] == [
+        ("kept", "pubmed20n0002.xml#95"),
+        ("older_version", "pubmed20n0001.xml#95"),
+    ]
+    shown = CliRunner().invoke(app, ["corpus", "show", str(tmp_path / "new"), "--explain", name])
+    assert "older_version: of a record that a newer version of itself replaces" in shown.stdout
+    as_json = CliRunner().invoke(app, ["corpus", "show", str(tmp_path / "new"), "--explain", name, "--json"])
+    assert json.loads(as_json.stdout) == rows
+
+
+def test_a_paper_that_is_not_there_is_one_line(old: Corpus):
+    with pytest.raises(InputError, match=r"4711 was in none of the papers that .*old was built from"):
+        list(explain(old, "4711"))
+    with pytest.raises(InputError, match=r"'kinase' is no PMID, PMCID or DOI"):
+        list(explain(old, "kinase"))
+
+
+def test_a_corpus_of_format_1_says_that_it_cannot_explain_or_be_updated(tmp_path: Path):
+    first = Path(__file__).parent / "corpus-v1"
+    with pytest.raises(ArtifactError, match="does not say what it dropped"):
+        list(explain(open_corpus(first), "1"))
+    source = write_pubmed(tmp_path / "a.xml", range(3))
+    with pytest.raises(ArtifactError, match="old format, which cannot be updated"):
+        update_corpus(first, [source], tmp_path / "new", Silent())
+
+
+def test_held_out_ids_come_from_a_file(tmp_path: Path, running: Running):
+    source = write_pubmed(tmp_path / "a.xml", range(1, 11))
+    ids = tmp_path / "ids.txt"
+    ids.write_text("# our test set\n1\nPMID: 2\n\n10.1000/paper.3  # by DOI\n")
+    command = [
+        "corpus",
+        "build",
+        str(source),
+        "--out",
+        str(tmp_path / "corpus"),
+        "--hold-out",
+        str(ids),
+        "--quiet",
+    ]
+    done = CliRunner().invoke(app, [*command, "--work", str(tmp_path / "work")])
+    assert done.exit_code == 0, done.output
+    assert {row["pmid"] for row in rows_of(open_corpus(tmp_path / "corpus"))} == set(map(str, range(4, 11)))
+    ids.write_text("1\nkinase\n")
+    done = CliRunner().invoke(app, command)
+    assert "ids.txt, line 2: 'kinase' is no PMID, PMCID or DOI" in str(done.exception)
+
+
+@pytest.mark.parametrize("layout", ["lines", "pubtator", "conll"])
+def test_held_out_texts_enter_nowhere_whatever_their_spacing(tmp_path: Path, running: Running, layout: str):
+    from biolm.sources import read_source
+
+    source = write_pubmed(tmp_path / "a.xml", range(1, 31))
+    text = list(read_source(source))[4].abstracts[0].text
+    words = text.replace(".", " .").split()[10:40]
+    held = tmp_path / f"{layout}.txt"
+    held.write_text(
+        {
+            "lines": " ".join(words),
+            "pubtator": f"5|t|Paper\n5|a|{' '.join(words)}\n5\t0\t4\tkinase\tGene\n",
+            "conll": "\n".join(f"{word}\tO" for word in words) + "\n\nCase\tO\nreport\tO\n",
+        }[layout]
+    )
+    build_corpus([source], tmp_path / "corpus", CONFIG, Silent(), running, [held])
+    corpus = open_corpus(tmp_path / "corpus")
+    assert {row["pmid"] for row in rows_of(corpus)} == {str(n) for n in range(1, 31) if n != 5}
+    assert corpus.manifest["counts"]["dropped"]["held_out"] == 1
+    assert f"--hold-out-text {held.name}" in corpus.manifest["command"]
+    new = write_pubmed(tmp_path / "b.xml", range(40, 45))
+    with pytest.raises(ArtifactError, match=rf"other held-out texts \({held.name}\); give the same"):
+        update_corpus(corpus.folder, [new], tmp_path / "new", Silent(), running)
+    update_corpus(corpus.folder, [new], tmp_path / "new", Silent(), running, [held])
+    assert len(rows_of(open_corpus(tmp_path / "new"))) == 34
+
+
+def test_a_file_without_texts_is_one_line(tmp_path: Path, running: Running):
+    source = write_pubmed(tmp_path / "a.xml", range(1, 3))
+    (tmp_path / "empty.txt").write_text("Case report\n")
+    for name, message in {"empty.txt": "has no text of 6 words", "absent.txt": "is no file"}.items():
+        with pytest.raises(InputError, match=message):
+            build_corpus([source], tmp_path / "corpus", CONFIG, Silent(), running, [tmp_path / name])
+
+
+def test_the_shipped_list_names_the_papers_of_ner_benchmarks(shared: Path):
+    from biolm.corpus.holdout import NER_PAPERS, read_held_out
+
+    ids = set(read_held_out(Path(NER_PAPERS)))
+    text = (shared / "ner" / "NCBI-disease-original" / "NCBItestset_corpus.txt").read_text()
+    test_set = {f"pmid:{line.partition('|')[0]}" for line in text.splitlines() if "|t|" in line}
+    assert len(test_set) == 100
+    assert test_set < ids
