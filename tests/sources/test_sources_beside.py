@@ -1,121 +1,116 @@
-"""What lies beside the papers: PMC's JSON and the lists of its former packages."""
-
 import json
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from jats_papers import jats
-from test_sources_read import tar_of, write
 
 from biolm.records import Article, Unreadable
-from biolm.sources import read_source
-from biolm.sources.beside import FileList, cloud_facts
-from biolm.sources.xml import Unusable
+from biolm.sources.beside import licence_of_code
+from biolm.sources.options import TextOptions
+from biolm.sources.shards import identity, plan_shards, read_shard
+from conftest import write_papers
 
-PAPER = jats('<article-id pub-id-type="pmcid">PMC1</article-id><abstract><p>One.</p></abstract>')
-SAYS = {
+XML = (
+    "<article><front><article-meta><article-id pub-id-type='pmcid'>PMC1</article-id>"
+    "<title-group><article-title>One</article-title></title-group></article-meta></front></article>"
+)
+METADATA = {
     "pmcid": "PMC1",
     "version": 2,
-    "pmid": 77,
-    "doi": "10.1371/X",
+    "pmid": 17,
+    "doi": "10.1000/One",
     "is_manuscript": True,
     "is_retracted": True,
-    "license_code": "TDM",
+    "license_code": "CC BY-NC",
 }
-HEADING = "Article File,Article Citation,AccessionID,LastUpdated (YYYY-MM-DD HH:MM:SS),PMID,License,Retracted"
+LIST = (
+    "Article File,Article Citation,AccessionID,LastUpdated (YYYY-MM-DD HH:MM:SS),PMID,License,Retracted\n"
+    'PMC000xxxxxx/PMC1.xml,"PLoS Biol. 2003; 1:E5",PMC1,2024-01-01 00:00:00,17,CC BY,yes\n'
+)
 
 
-def read_one(path: Path) -> Article:
-    (found,) = read_source(path)
-    assert isinstance(found, Article)
-    return found
+def records(folder: Path) -> list:
+    return [r for shard in plan_shards(folder, folder.name) for r in read_shard(shard, TextOptions())]
 
 
-@pytest.mark.parametrize("where", ["PMC1.2/PMC1.2.json", "metadata/PMC1.2.json"])
-def test_the_cloud_services_json_says_what_the_paper_does_not(tmp_path: Path, where: str):
-    write(tmp_path / "pmc/PMC1.2/PMC1.2.xml", PAPER)
-    write(tmp_path / "pmc" / where, json.dumps(SAYS).encode())
-    found = read_one(tmp_path / "pmc")
-    assert (found.pmid, found.pmcid, found.doi, found.version) == ("77", "PMC1", "10.1371/x", 2)
-    assert found.manuscript
-    assert found.retracted
-    assert found.licence == "LicenseRef-TDM"
-    if not where.startswith("metadata"):
-        assert read_one(tmp_path / "pmc/PMC1.2/PMC1.2.xml").pmid == "77"
+def cloud(folder: Path, metadata: str, place: str = "PMC1.2") -> Path:
+    for name, text in {"PMC1.2/PMC1.2.xml": XML, f"{place}/PMC1.2.json": metadata}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
 
 
-def test_what_the_paper_states_goes_before_its_sidecar(tmp_path: Path):
-    licence = '<permissions><license license-type="CC BY-NC"/></permissions>'
-    doi = '<article-id pub-id-type="doi">10.1371/own</article-id>'
-    write(tmp_path / "PMC1.2.xml", jats(doi + licence))
-    write(tmp_path / "PMC1.2.json", json.dumps(SAYS).encode())
-    found = read_one(tmp_path)
-    assert (found.doi, found.licence, found.pmcid) == ("10.1371/own", "CC-BY-NC", "PMC1")
+@pytest.mark.parametrize("place", ["PMC1.2", "metadata"])
+def test_the_cloud_services_metadata_fill_what_the_xml_lacks(tmp_path: Path, place: str):
+    (paper,) = records(cloud(tmp_path / "bucket", json.dumps(METADATA), place))
+    assert (paper.pmid, paper.doi, paper.version) == ("17", "10.1000/one", 2)
+    assert (paper.manuscript, paper.retracted, paper.licence) == (True, True, "CC-BY-NC")
+    assert paper.source == "bucket/PMC1.2/PMC1.2.xml"
+
+
+@pytest.mark.parametrize("metadata", ["", "{", "[1]", '{"version": "9' + "9" * 30 + '"}', "[" * 100_000])
+def test_broken_metadata_do_not_lose_the_article(tmp_path: Path, metadata: str):
+    found = records(cloud(tmp_path / "bucket", metadata))
+    (paper,) = [record for record in found if isinstance(record, Article)]
+    assert (paper.pmcid, paper.version, paper.licence) == ("PMC1", 0, "unknown")
+    broken = [record for record in found if isinstance(record, Unreadable)]
+    assert [record.source for record in broken] in ([], ["bucket/PMC1.2/PMC1.2.xml (PMC1.2.json)"])
+    assert bool(broken) == (not metadata.startswith('{"version'))
+
+
+def test_new_metadata_are_a_new_identity(tmp_path: Path):
+    (before,) = plan_shards(cloud(tmp_path, json.dumps(METADATA | {"is_retracted": False})), "x")
+    first = identity(before)
+    (after,) = plan_shards(cloud(tmp_path, json.dumps(METADATA)), "x")
+    assert identity(after) != first
+
+
+@pytest.mark.parametrize(("ending", "text"), [("csv", LIST), ("txt", LIST.replace(",", "\t"))])
+def test_a_bulk_packages_file_list_is_used(tmp_path: Path, ending: str, text: str):
+    (tmp_path / "PMC1.xml").write_text(XML)
+    package = tmp_path / "bulk" / "oa_comm_xml.PMC000xxxxxx.baseline.2024-12-17.tar.gz"
+    package.parent.mkdir()
+    with tarfile.open(package, "w:gz") as archive:
+        archive.add(tmp_path / "PMC1.xml", "PMC000xxxxxx/PMC1.xml")
+    (package.parent / f"{package.name.removesuffix('.tar.gz')}.filelist.{ending}").write_text(text)
+    (paper,) = records(package.parent)
+    assert (paper.pmid, paper.licence, paper.retracted) == ("17", "CC-BY", True)
+
+
+def test_a_file_list_of_other_columns_is_said(tmp_path: Path):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.add(write_papers(tmp_path / "papers", 1), "papers")
+    (tmp_path / "a.filelist.csv").write_text("File,Size\nx,1\n")
+    (shard,) = plan_shards(tmp_path / "a.tar", "a.tar")
+    broken, paper = read_shard(shard, TextOptions())
+    assert broken.reason == "a file list without the columns Article File and License"
+    assert isinstance(paper, Article)
+
+
+@pytest.mark.parametrize("inside_a_folder", [False, True])
+def test_a_meca_package_gives_its_article_only(tmp_path: Path, inside_a_folder: bool):
+    package = tmp_path / "preprints" / "0001.meca"
+    package.parent.mkdir()
+    with zipfile.ZipFile(package, "w") as archive:
+        archive.writestr("manifest.xml", "<manifest/>")
+        archive.writestr("directives.xml", "<directives/>")
+        archive.writestr("content/0001.xml", XML)
+        archive.writestr("content/0001.pdf", b"%PDF")
+    (paper,) = records(package.parent if inside_a_folder else package)
+    assert paper.source.endswith("0001.meca/content/0001.xml")
 
 
 @pytest.mark.parametrize(
-    ("data", "says"),
+    ("code", "licence"),
     [
-        (b"", "broken JSON"),
-        (b"[" * 100_000, "broken JSON"),
-        (b"[1]", "no facts of an article"),
-        (b'{"pmcid": "PMC2"}', "it is about PMC2, not PMC1"),
-        (b" " * (1 << 20) + b"{}", "larger than 1 MiB"),
-        (b"\xff\xfe", "broken JSON"),
+        ("CC BY", "CC-BY"),
+        ("CC BY-NC-ND", "CC-BY-NC-ND"),
+        ("CC0", "CC0-1.0"),
+        ("TDM", "LicenseRef-TDM"),
+        ("NO-CC CODE", "unknown"),
+        ("", "unknown"),
     ],
 )
-def test_a_bad_sidecar_never_loses_its_paper(tmp_path: Path, data: bytes, says: str):
-    write(tmp_path / "pmc/PMC1.1.xml", PAPER)
-    (tmp_path / "pmc/PMC1.1.json").write_bytes(data)
-    paper, sidecar = read_source(tmp_path / "pmc")
-    assert isinstance(paper, Article)
-    assert isinstance(sidecar, Unreadable)
-    assert sidecar.source == "pmc/PMC1.1.json"
-    assert says in sidecar.reason
-
-
-def test_json_that_is_no_sidecar_is_left_alone(tmp_path: Path):
-    write(tmp_path / "pmc/paper.xml", PAPER)
-    write(tmp_path / "pmc/paper.json", b"no")
-    assert read_one(tmp_path / "pmc").pmid is None
-
-
-@pytest.mark.parametrize(("ending", "mark"), [("csv", ","), ("txt", "\t")])
-def test_a_package_is_read_along_with_its_list(tmp_path: Path, ending: str, mark: str):
-    archive = tmp_path / "bulk/oa_other_xml.PMC001xxxxxx.baseline.2024-06-18.tar.gz"
-    names = ["PMC001xxxxxx/PMC3.xml", "PMC001xxxxxx/PMC1.xml", "PMC001xxxxxx/PMC9.xml"]
-    write(archive, tar_of({name: jats("<title-group/>") for name in names}))
-    rows = [
-        HEADING.replace(",", mark),
-        mark.join([names[1], '"Gut, 2019; 9"', "PMC1", "2024-02-07 23:35:31", "11", '"CC BY"', "no"]),
-        mark.join([names[0], "", "PMC3", "2024-02-07 23:35:31", "33", "CC0", "yes"]),
-    ]
-    write(archive.with_name(archive.name.replace("tar.gz", f"filelist.{ending}")), "\n".join(rows).encode())
-    found = [one for one in read_source(archive.parent) if isinstance(one, Article)]
-    assert [(one.pmid, one.pmcid, one.licence, one.retracted) for one in found] == [
-        ("33", "PMC3", "CC0-1.0", True),
-        ("11", "PMC1", "CC-BY", False),
-        (None, None, "unknown", False),
-    ]
-
-
-def test_a_list_that_is_none_is_said_beside_the_papers(tmp_path: Path):
-    write(tmp_path / "b/a.tar", tar_of({"PMC1.xml": PAPER}))
-    write(tmp_path / "b/a.filelist.csv", b"File,Size\n1,2\n")
-    paper, problem = read_source(tmp_path / "b")
-    assert isinstance(paper, Article)
-    assert problem == Unreadable(
-        source="b/a.filelist.csv", reason="no file list: its first line names no column Article File"
-    )
-
-
-@given(st.binary(max_size=300))
-def test_any_bytes_are_facts_or_unusable(data: bytes):
-    try:
-        cloud_facts(data)
-    except Unusable as error:
-        assert "\n" not in error.reason  # noqa: PT017
-    rows = FileList(iter([HEADING.encode() + b"\n", *data.splitlines(keepends=True)]), tabs=False)
-    rows.find("PMC1.xml")
+def test_pmcs_licence_codes_as_spdx(code: str, licence: str):
+    assert licence_of_code(code) == licence

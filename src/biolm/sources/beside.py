@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from biolm.records import Article, Deletion, Unreadable
 from biolm.sources.files import PaperFile, unopened
 from biolm.sources.ids import plain_doi, plain_pmcid, plain_pmid
-from biolm.sources.licence import UNKNOWN, code_licence
+from biolm.sources.licence import UNKNOWN, licence_of_code
 from biolm.sources.remote import open_file
 from biolm.sources.xml import Unusable, one_line
 
@@ -42,12 +42,13 @@ class Facts:
 def with_sidecar(records: Iterable[Record], file: PaperFile) -> Iterator[Record]:
     """The records of a file with what its sidecar says of them.
 
-    A sidecar that cannot be used loses nothing: it gives an Unreadable of its own behind the records.
+    A sidecar that cannot be used loses no record: it gives an Unreadable of its own.
     """
     sidecar = file.sidecar
     if sidecar is None:
         yield from records
         return
+    source = f"{file.name} ({sidecar.name.rpartition('/')[2]})"
     problem: str | None = None
     find: Callable[[str], Facts | None] = lambda _: None  # noqa: E731  until the sidecar is open
     said: FileList | None = None
@@ -61,7 +62,7 @@ def with_sidecar(records: Iterable[Record], file: PaperFile) -> Iterator[Record]
                 said = FileList(_lines(stream), tabs=sidecar.name.endswith(".txt"))
                 find = said.find
         except Unusable as error:
-            problem = error.reason
+            yield Unreadable(source=source, reason=error.reason)
         for record in records:
             if isinstance(record, Article):
                 member = record.source.removeprefix(f"{file.name}/").partition("#")[0]
@@ -75,7 +76,7 @@ def with_sidecar(records: Iterable[Record], file: PaperFile) -> Iterator[Record]
         if said is not None:
             problem = problem or said.problem
     if problem:
-        yield Unreadable(source=sidecar.name, reason=problem)
+        yield Unreadable(source=source, reason=problem)
 
 
 def _bounded(stream: io.BufferedReader) -> bytes:
@@ -121,8 +122,8 @@ def cloud_facts(data: bytes) -> Facts:
         said = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise Unusable(f"broken JSON: {one_line(error)}") from None
-    if not isinstance(said, dict) or "pmcid" not in said:
-        raise Unusable("no facts of an article: it has no pmcid")
+    if not isinstance(said, dict):
+        raise Unusable("metadata that are no JSON object")
     words = {key: str(value) for key, value in said.items() if isinstance(value, str | int)}
     found = _VERSION.fullmatch(words["pmcid"]) if "pmcid" in words else None
     version = found[1] if found else words.get("version", "")
@@ -133,7 +134,7 @@ def cloud_facts(data: bytes) -> Facts:
         version=int(version) if re.fullmatch(r"[0-9]{1,4}", version) else 0,
         manuscript=_is_true(words.get("is_manuscript", "")),
         retracted=_is_true(words.get("is_retracted", "")),
-        licence=code_licence(words.get("license_code", "")),
+        licence=licence_of_code(words.get("license_code", "")),
     )
 
 
@@ -145,9 +146,17 @@ class FileList:
     """
 
     def __init__(self, lines: Iterator[bytes], *, tabs: bool) -> None:
+        """Reads its first line; raises Unusable where that names no such columns."""
         self.problem: str | None = None
         self._passed: dict[str, Facts] = {}
-        self._rows = self._read(lines, "\t" if tabs else ",")
+        rows = csv.reader(_decoded(lines), delimiter="\t" if tabs else ",")
+        try:
+            heading = [name.strip() for name in next(rows, [])]
+        except csv.Error as error:
+            raise Unusable(f"broken: {one_line(error)}") from None
+        if not {"Article File", "License"} <= set(heading):
+            raise Unusable("a file list without the columns Article File and License")
+        self._rows = self._read(rows, [heading.index(name) if name in heading else None for name in _COLUMNS])
 
     def find(self, member: str) -> Facts | None:
         """What the list says of a member, by its place in the archive or else its file name."""
@@ -160,13 +169,8 @@ class FileList:
             self._passed[key] = facts
         return None
 
-    def _read(self, lines: Iterator[bytes], delimiter: str) -> Iterator[tuple[str, Facts]]:
+    def _read(self, rows: Iterator[list[str]], places: list[int | None]) -> Iterator[tuple[str, Facts]]:
         try:
-            rows = csv.reader(_decoded(lines), delimiter=delimiter)
-            heading = [name.strip() for name in next(rows, [])]
-            if heading[:1] != ["Article File"]:
-                raise Unusable("no file list: its first line names no column Article File")
-            places = [heading.index(name) if name in heading else None for name in _COLUMNS]
             for row in rows:
                 file, pmcid, pmid, licence, retracted = (
                     row[place] if place is not None and place < len(row) else "" for place in places
@@ -177,7 +181,7 @@ class FileList:
                         Facts(
                             pmid=plain_pmid(pmid),
                             pmcid=plain_pmcid(pmcid),
-                            licence=code_licence(licence),
+                            licence=licence_of_code(licence),
                             retracted=_is_true(retracted),
                         ),
                     )

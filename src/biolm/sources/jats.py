@@ -7,7 +7,7 @@ from functools import lru_cache
 from biolm.records import Article, Figure
 from biolm.sources.abstracts import XML_LANG, abstracts_of
 from biolm.sources.ids import content_hash, earliest_year, plain_doi, plain_pmcid, plain_pmid
-from biolm.sources.licence import UNKNOWN, code_licence, spdx_licence
+from biolm.sources.licence import UNKNOWN, licence_of_code, spdx_licence
 from biolm.sources.options import TextOptions
 from biolm.sources.text import rules_for, text_of, untitled
 from biolm.sources.xml import PAPERS, Element, Unusable, local_name, words_of
@@ -240,4 +240,4 @@ def _licence(meta: Element, code: str) -> str:
     words = found or [e for e in (permissions, *_children(meta, "copyright-statement")) if e is not None]
     kind = next((licence.get("license-type") for licence in found if licence.get("license-type")), "")
     found_licence = spdx_licence(urls, kind, " ".join(map(words_of, words)))
-    return code_licence(code) if found_licence == UNKNOWN else found_licence
+    return licence_of_code(code) if found_licence == UNKNOWN else found_licence

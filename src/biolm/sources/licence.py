@@ -50,7 +50,7 @@ def spdx_licence(urls: Iterable[str], kind: str, text: str) -> str:
     return "CC-BY" if kind.lower() == "creativecommonsby" else UNKNOWN
 
 
-def code_licence(code: str) -> str:
+def licence_of_code(code: str) -> str:
     """The licence of a code in PMC's lists ("CC BY-NC", "CC0"); "TDM" allows text mining and nothing else."""
     return TEXT_MINING if code.strip().upper() == "TDM" else spdx_licence([], "", code)
 

@@ -36,6 +36,8 @@ from biolm.sources.xml import (
 
 BUNDLES = frozenset({"articles", "pmc-articleset"})
 """Roots that hold many JATS articles."""
+BATCH_BYTES = 1 << 20
+"""Records that are taken out of a file, and PubMed's parsed, together."""
 
 Stream = Iterator[Article | Unreadable | Deletion]
 
@@ -92,9 +94,13 @@ def _read_xml(chunks: Iterator[bytes], name: str, options: TextOptions) -> Strea
     if kind == "article":
         yield _whole_article(_joined(whole), name, options)
     elif kind == "PubmedArticleSet":
-        yield from _read_records(Records(root, whole, (*RECORDS, DELETION)), name, options, together=True)
+        yield from _read_records(
+            Records(root, whole, (*RECORDS, DELETION), BATCH_BYTES), name, options, together=True
+        )
     elif kind in BUNDLES:
-        yield from _read_records(Records(root, whole, ("article",)), name, options, together=False)
+        yield from _read_records(
+            Records(root, whole, ("article",), BATCH_BYTES), name, options, together=False
+        )
     else:
         raise Unusable(f"its root is <{one_line(kind)}>, which is neither JATS nor PubMed", PAPERS)
 

@@ -145,7 +145,13 @@ def identity(shard: Shard) -> str:
     neither, a change that keeps the size is not noticed.
     """
     facts = [
-        [file.name, _content(file), file.members, file.problem, file.sidecar and _content(file.sidecar)]
+        [
+            file.name,
+            _content(file),
+            file.members,
+            file.problem,
+            file.sidecar and [file.sidecar.name, _content(file.sidecar)],
+        ]
         for file in shard.files
     ]
     return sha256_json([shard.alone, facts])

@@ -14,7 +14,6 @@ from lxml import etree
 from biolm.sources.xml import MAX_RECORD_BYTES, Element, Unusable, parse_xml
 
 _ENCODING = re.compile(rb"\s*<\?xml[^>]{0,200}?\sencoding\s*=\s*[\"']([A-Za-z0-9._:-]+)")
-RUN_BYTES = 1 << 20
 _LONGEST_TAG = 128
 """Bytes that are searched again when more have come, so that a tag cut in two is still seen whole."""
 _ENDS_NAME = b" \t\r\n>"
@@ -29,7 +28,7 @@ class Records:
     """
 
     def __init__(
-        self, root: Element, chunks: Iterator[bytes], names: tuple[str, ...], run_bytes: int = RUN_BYTES
+        self, root: Element, chunks: Iterator[bytes], names: tuple[str, ...], run_bytes: int
     ) -> None:
         prefix = f"{root.prefix}:" if root.prefix else ""
         self._root = f"{prefix}{etree.QName(root).localname}"
