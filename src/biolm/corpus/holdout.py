@@ -20,7 +20,7 @@ def read_held_out(path: Path) -> tuple[str, ...]:
         if str(path) == NER_PAPERS:
             lines = files("biolm.corpus").joinpath("ner_papers.txt").read_text("utf-8").splitlines()
         else:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--hold-out {path} cannot be read: {error}; give a text file of ids") from None
     found = set()

@@ -87,13 +87,14 @@ def band_keys(signature: NDArray[np.uint16]) -> NDArray[np.uint64]:
     return np.ascontiguousarray(key.T)
 
 
-def run_hashes(words: Sequence[str], length: int) -> NDArray[np.uint64]:
-    """(words − length + 1,) a hash of each run of `length` consecutive words."""
-    return _runs(np.array([_hash_of[word] for word in words], np.uint64), length)
+def word_hashes(words: Sequence[str]) -> NDArray[np.uint64]:
+    """(words,) a hash of each word."""
+    return np.array([_hash_of[word] for word in words], np.uint64)
 
 
-def _runs(words: NDArray[np.uint64], length: int) -> NDArray[np.uint64]:
-    last = len(words) - length + 1
+def run_hashes(words: NDArray[np.uint64], length: int) -> NDArray[np.uint64]:
+    """(words − length + 1,) a hash of each run of `length` consecutive words, given as (words,) hashes."""
+    last = max(len(words) - length + 1, 0)
     combined = words[:last].copy()
     for place in range(1, length):
         combined = combined * _MIX + words[place : last + place]
@@ -102,7 +103,7 @@ def _runs(words: NDArray[np.uint64], length: int) -> NDArray[np.uint64]:
 
 def _slots(words: NDArray[np.uint64], lengths: NDArray[np.int64]) -> NDArray[np.uint16]:
     """Signatures of texts given as the hashes of their words end to end."""
-    runs = _runs(words, SHINGLE)
+    runs = run_hashes(words, SHINGLE)
     ends = np.cumsum(lengths)
     inside = np.ones(len(words), bool)
     for back in range(1, SHINGLE):
