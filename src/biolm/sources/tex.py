@@ -28,7 +28,8 @@ SYMBOLS = {
     "circ": "∘", "star": "⋆", "mid": "|", "vert": "|", "Vert": "‖", "lVert": "‖", "rVert": "‖", "lvert": "|",
     "rvert": "|", "exists": "∃", "AA": "Å", "degree": "°", "textdegree": "°", "celsius": "°C", "dag": "†",
     "S": "§", "P": "¶", "Re": "Re", "Im": "Im", "Pr": "Pr", "backslash": "\\", "lbrack": "[", "rbrack": "]",
-    "lt": "<", "gt": ">", "le": "≤", "ge": "≥", "neq": "≠", "mu": "μ", "ast": "∗", "prime": "′", "textmu": "μ", "colon": ":",
+    "lt": "<", "gt": ">", "le": "≤", "ge": "≥", "neq": "≠", "mu": "μ", "ast": "∗", "prime": "′",
+    "textmu": "μ", "colon": ":",
 }  # fmt: skip
 _ACCENTED = {
     "hat": "^", "widehat": "^", "tilde": "~", "widetilde": "~", "bar": "¯", "overline": "¯", "vec": "→",
