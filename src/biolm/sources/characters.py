@@ -26,9 +26,9 @@ also turn ① into 1 and mm² into mm2."""
 _TABLE = {**dict.fromkeys(REMOVED, ""), **REPLACED}
 _LISTED = re.compile(f"[{''.join(_TABLE)}]")  # ten times faster than str.translate
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
-
-
-_ESCAPED_TWICE = re.compile(r"&(?:#[0-9]{1,7}|#x[0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+_ESCAPED_TWICE = re.compile(
+    r"&(?:(?:amp|#38|#x26);)*((?:#[0-9]{1,7}|#x[0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});)"
+)
 
 
 def clean(text: str, *, normalize: bool = True) -> str:
@@ -38,7 +38,7 @@ def clean(text: str, *, normalize: bool = True) -> str:
     Without `normalize` only control characters and white space.
     """
     if normalize and "&" in text and ";" in text:
-        text = _ESCAPED_TWICE.sub(lambda match: unescape(match[0]), text)
+        text = _ESCAPED_TWICE.sub(lambda match: unescape(f"&{match[1]}"), text)
     if normalize and not text.isascii():
         text = unicodedata.normalize("NFC", _LISTED.sub(lambda match: _TABLE[match[0]], text))
     text = " ".join(text.split())

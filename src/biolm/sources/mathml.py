@@ -86,12 +86,12 @@ def one_line(pieces: Iterable[tuple[bool, str]], begin: str = "") -> str:
 
 
 def _are_words(line: str, piece: str) -> bool:
-    """Whether a name such as "log" or "max" stands at the seam; single letters are joined."""
-    before = re.search(r"[^\W\d_]+$", line)
+    """Whether a name such as "log", "log10" or "max" stands at the seam; single letters are joined."""
+    before = re.search(r"([^\W\d_]+)(_?\d+|_[^\W\d_])?$", line)
     after = re.match(r"[^\W\d_]+", piece)
     if before is None or after is None:
         return False
-    return before[0] in _FUNCTIONS or (len(before[0]) > 2 and len(after[0]) > 1)
+    return before[1] in _FUNCTIONS or (before[2] is None and len(before[1]) > 2 and len(after[0]) > 1)
 
 
 def in_script(text: str, mark: str = "") -> str:

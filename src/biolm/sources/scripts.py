@@ -3,8 +3,9 @@
 A superscript gets a "^" where leaving it out would change a value: a number above a letter, digit or closing
 bracket (10^6, m^2, s^−1, (x + y)^2), and anything but a mark above a lone 10 or e (10^n, e^−kt). It is
 written plainly where readers write it plainly: charges (Ca2+, SO42−, Cl−), isotopes, which stand before their symbol
-(90Sr, [3H], δ13C), ordinals (1st), numbers of residues and fragments (His706, S197, TaPDS500: three digits above a
-letter are no power), genotypes and marks (p53−/−, CD8hi, TM). A raised o before C or F is a degree sign.
+(90Sr, [3H], δ13C), ordinals (1st), numbers of residues and fragments (His706, pSer15, S90, TaPDS500: two digits above a
+lone capital and three above any letter are no power), genotypes and marks (p53−/−, CD8hi, TM). A raised o before
+C or F is a degree sign.
 
 A subscript is written plainly (CO2, IC50), with a "_" only between two digits, which would fuse.
 """
@@ -19,9 +20,10 @@ _LONE_BASE = re.compile(r"(?:^|[^\d.,])10$|(?:^|[^\w.-])e$")
 _EXPONENT = re.compile(r"[+−‐–-]?\s?[\w(]")
 _NEGATIVE = re.compile(r"[−‐–-]\s?\d+")
 _RESIDUE = re.compile(
-    r"(?<![A-Za-z])(?:Ala|Arg|Asn|Asp|Cys|Gln|Glu|Gly|His|Ile|Leu|Lys|Met|Phe|Pro|Ser|Thr|Trp|Tyr|Val)$"
+    r"(?<![A-Za-z])p?(?:Ala|Arg|Asn|Asp|Cys|Gln|Glu|Gly|His|Ile|Leu|Lys|Met|Phe|Pro|Ser|Thr|Trp|Tyr|Val)$"
 )
-_NAMED = re.compile(r"[^\W\d_]\d{3,}")
+_NAMED = re.compile(r"(?:[^\W\d_] \d{3,}|(?<![^\W_])(?:p[STY]|[A-Z]) \d{2})$")
+"""A letter, a space, the digits above it: in 2,003 articles, 6 of 6 pairs above a lone capital are residues."""
 _BASE = re.compile(r"[^\W_δΔ∆]|[)\]}′'%°|]")
 _DEGREE = frozenset("oO0∘°º˚ο")
 _SCALE = re.compile(r"\s*[CF](?![a-z])")
@@ -48,7 +50,7 @@ def superscript(before: str, text: str, after: str = "") -> str:
         raised = not _ORDINAL.fullmatch(content) and _EXPONENT.match(content) is not None
     elif base.isdigit():
         raised = not _CHARGE.fullmatch(content) and _COUNTED.match(content) is not None
-    elif _NAMED.fullmatch(base + content):
+    elif _NAMED.search(f"{before} {content}"):
         raised = False
     else:
         raised = _NUMBER.fullmatch(content) is not None and not _CHARGE.fullmatch(content)

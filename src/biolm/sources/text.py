@@ -72,7 +72,10 @@ _NAMED_ADDRESS = re.compile(r"\s*(?:[a-z]+://|mailto:)?[\w.@-]+\.[a-z]{2,}(?:[/:
 _MOST_TAGS = 4096
 _LONGEST_NOTE = 200
 _UNLINKED = re.compile(r"[^\W\d_)\]][.,;]\d{1,3}\s?")
-"""A raised number behind the end of a clause, as a citation or footnote without a link is set."""
+"""A raised number behind the end of a clause, as a citation or footnote without a link is set; before a letter it
+is an isotope."""
+_BEHIND_WORD = re.compile(r"[^\W_]$|(?<!\bref)(?<!\brefs)[.)\]”\"]$")
+_CITED_NUMBER = re.compile(r"\s*\d{1,3}[a-z]?\s*")
 _SAYS = re.compile(r"[^\s\x00-\x1f]")
 _WORD = re.compile(r"[^\W\d_]{3}")
 
@@ -183,10 +186,22 @@ def _superscript(element: Element, out: list[str], rules: Rules) -> None:
     raw, before, after = raw_text(element, rules), _last(out), element.tail or ""
     if is_citation_only(raw):
         out.append(f"{OPEN}{RAISED}{raw}{CLOSE}" if OPEN in raw else raw)
-    elif rules.options.citations == "drop" and _UNLINKED.fullmatch(f"{before[-2:]}{raw}{after[:1]}"):
-        out.append(f"{OPEN}{RAISED}{raw}{CLOSE}")
+        return
+    ends = after or element.getnext() is None
+    unlinked = ends and _UNLINKED.fullmatch(f"{before[-2:]}{raw}{after[:1]}")
+    if rules.options.citations == "drop":
+        out.append(f"{OPEN}{RAISED}{raw}{CLOSE}" if unlinked else superscript(before, raw, after))
+    elif unlinked or _is_cited(element):
+        out.append(f"^{raw.lstrip()}" if before[-1:].strip(" ([") else raw)
     else:
         out.append(superscript(before, raw, after))
+
+
+def _is_cited(raised: Element) -> bool:
+    """Whether a superscript holds a citation, or is one's number."""
+    return any(
+        local_name(one) == "xref" and one.get("ref-type") in CITED for one in (raised.getparent(), *raised)
+    )
 
 
 def _subscript(element: Element, out: list[str], rules: Rules) -> None:
@@ -200,6 +215,9 @@ def _small_capitals(element: Element, out: list[str], rules: Rules) -> None:
 def _cross_reference(element: Element, out: list[str], rules: Rules) -> None:
     kind, options = element.get("ref-type"), rules.options
     if (options.citations if kind in CITED else options.cross_references) == "keep" and kind not in FOOTNOTES:
+        number = kind in CITED and not len(element) and _CITED_NUMBER.fullmatch(element.text or "")
+        if number and _BEHIND_WORD.search(_last(out)):  # which the page raises
+            out.append("^")
         inside(element, out, rules)
         return
     raw = raw_text(element, rules)
