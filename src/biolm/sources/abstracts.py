@@ -42,6 +42,8 @@ HEADED = {
     "lay summary": "lay-summary",
 }
 """Headings that tell the type of an abstract whose type is not given."""
+RUN_IN = ("bold", "italic", "underline", "sc")
+"""How a heading is set that runs in."""
 _RUN_IN = re.compile(
     r"(?:background|context|introduction|importance|significance|rationale|aims?|purpose|objectives?|hypothesis|"
     r"(?:patients|subjects|materials?|design|setting|participants)?(?: and |, |/| / )?methods?|design|setting|"
@@ -90,9 +92,9 @@ def _abstract(element: Element, rules: Rules) -> Abstract:
 
 
 def _abstract_paragraph(element: Element, out: list[str], rules: Rules) -> None:
-    """A bold heading that runs in reads as a section's does."""
+    """A heading in bold or italics that runs in reads as a section's does."""
     first = element[0] if len(element) else None
-    if first is not None and local_name(first) == "bold" and not (element.text or "").strip():
+    if first is not None and local_name(first) in RUN_IN and not (element.text or "").strip():
         heading, tail = text_of(first), (first.tail or "").lstrip()
         if _RUN_IN.fullmatch(heading) and tail[:1] not in ":.–—-":
             out += (" ", with_colon(heading), " ")

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from html import unescape
 
 REMOVED = (
     "\u00ad\u200b\u200c\u200d\u2060\ufeff\u2061\u2062\u2063\u2064"
@@ -25,13 +26,19 @@ also turn ① into 1 and mm² into mm2."""
 _TABLE = {**dict.fromkeys(REMOVED, ""), **REPLACED}
 _LISTED = re.compile(f"[{''.join(_TABLE)}]")  # ten times faster than str.translate
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
+_ESCAPED_TWICE = re.compile(
+    r"&(?:(?:amp|#38|#x26);)*((?:#[0-9]{1,7}|#x[0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});)"
+)
 
 
 def clean(text: str, *, normalize: bool = True) -> str:
     """NFC, the table above, no control characters, every run of white space one space, none at the ends.
 
-    Without `normalize` only the last two.
+    References that the publisher escaped twice ("&amp;lt;" in the file) become their characters.
+    Without `normalize` only control characters and white space.
     """
+    if normalize and "&" in text and ";" in text:
+        text = _ESCAPED_TWICE.sub(lambda match: unescape(f"&{match[1]}"), text)
     if normalize and not text.isascii():
         text = unicodedata.normalize("NFC", _LISTED.sub(lambda match: _TABLE[match[0]], text))
     text = " ".join(text.split())

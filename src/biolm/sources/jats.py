@@ -16,12 +16,19 @@ OTHER_ARTICLES = ("sub-article", "response")
 """Articles inside the article: reviews, replies, translations. None of theirs is the article's."""
 FIGURES = ("fig", "fig-group")
 SUPPLEMENTS = ("supplementary-material", "media")
+FILE_NOTE = re.compile(
+    r"\s*\((?:[A-Z0-9]{2,5}|(?:Adobe|MS|Microsoft|Word|Excel|PDF|PowerPoint|MPEG|QuickTime)[\w ]{0,20})"
+    r"(?:[;,]? ?[\d.,]+ ?(?:bytes|[kKMG]i?[bB]))?\)\.?$"
+)
+"""What a supplement's caption ends with: the format and size of its file."""
 ONLY_A_FILE = re.compile(
-    r"(?:(?:electronic )?(?:supplement\w+|supporting|additional) (?:material|file|information|data)s?|esm)?"
-    r"[\s\d.:SA-Z]{0,8}(?:\([\w .,]{1,20}\))?\W*",
+    r"(?:(?:electronic )?(?:suppl\w*|supporting|additional|extended)[ .])?"
+    r"(?:materials?|files?|information|data|data ?sets?|appendix|tables?|fig(?:ure|\.)?s?|movies?|videos?|audio|notes?|"
+    r"methods?|text|source data|peer review file|review process file|reporting summary|transparent reporting form)?"
+    r"(?: and (?:tables?|figures?|methods?))?[\s\d.:,SA-Z–-]{0,12}\W*",
     re.IGNORECASE,
 )
-"""A supplement's caption that says no more than that it is one: "Supplementary material 1 (DOCX 844 kb)"."""
+"""A supplement's caption that says no more than that it is one: "Supplementary material 1"."""
 NOT_PUBLISHED = frozenset(
     {
         "pmc-release",
@@ -205,6 +212,8 @@ def _figures(root: Element, options: TextOptions) -> Iterator[Figure]:
             continue
         title, text = text_of(_first(caption, "title"), rules=rules), text_of(caption, untitled, rules)
         supplementary = local_name(element) in SUPPLEMENTS
+        if supplementary:
+            title, text = FILE_NOTE.sub("", title), FILE_NOTE.sub("", text)
         if (title or text) and not (supplementary and ONLY_A_FILE.fullmatch(f"{title} {text}".strip())):
             yield Figure(
                 label=text_of(_first(element, "label"), rules=rules),
@@ -223,7 +232,11 @@ def _any_space(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _rights(figure: Element) -> str | None:
     """What the figure says of its rights, outside its caption."""
-    return " ".join(words_of(child) for child in _children(figure, "attrib", "permissions")) or None
+    said: list[Element] = []
+    for child in _children(figure, "attrib", "permissions"):
+        parts = list(_children(child, "copyright-statement", "license"))
+        said += parts or [child]
+    return " ".join(filter(None, map(text_of, said))) or None
 
 
 def _licence(meta: Element, code: str) -> str:

@@ -4,7 +4,7 @@ White space of the file's layout is no part of a formula; spaces are set by what
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from biolm.sources.scripts import superscript
 from biolm.sources.xml import Element, local_name
@@ -13,15 +13,22 @@ _SPACED = frozenset("=≠<>≤≥≦≧≪≫≈≃≅∼~≡∝→←↔⇒⇔�
 _SIGNS = frozenset("+−-–*±∓")
 _LISTING = frozenset(",;")
 _OPENING = frozenset("([{⟨⌈⌊")
+_PLAIN = {"∕": "/", "∣": "|", "-": "−"}
+"""Operators as the rest of the text has them: MathML sets a hyphen as a minus."""
 _INVISIBLE = frozenset("\u2061\u2062\u2063\u2064\u200b")
-_ACCENTS = {
+ACCENTS = {
     "˙": "\u0307", ".": "\u0307", "·": "\u0307", "^": "\u0302", "ˆ": "\u0302", "̂": "\u0302", "~": "\u0303",
     "˜": "\u0303", "∼": "\u0303", "¯": "\u0304", "‾": "\u0304", "―": "\u0304", "_": "\u0304", "−": "\u0304",
     "→": "\u20d7", "⃗": "\u20d7", "¨": "\u0308", "ˇ": "\u030c", "´": "\u0301", "`": "\u0300",
 }  # fmt: skip
 _ONE_TERM = re.compile(r"[+−–-]?[^\W_]+(?:\.\d+)?[′*†]*|[^\w\s]|\(.*\)")
-_CHARGE = re.compile(r"[0-9]*[+−–-]")
-_MARK = re.compile(r"[′″*†‡∘°]+")
+_CHARGE = re.compile(r"[0-9]*[+−–-]|[•·˙⋅] ?[+−–-]")
+_MARK = re.compile(r"[′″*†‡°]+")
+_DEGREES = ("∘", "°")
+_FUNCTIONS = frozenset([
+    "log", "ln", "lg", "exp", "sin", "cos", "tan", "cot", "arg",
+    "max", "min", "lim", "sup", "inf", "det", "gcd", "var", "cov",
+])  # fmt: skip
 
 
 def math_text(element: Element) -> str:
@@ -37,60 +44,77 @@ def _token(element: Element) -> str:
     return " ".join("".join(element.itertext()).split())
 
 
+def _operator(element: Element) -> str:
+    text = _token(element)
+    return _PLAIN.get(text, text)
+
+
 def _words(element: Element) -> str:
     return re.sub(r"\s+", " ", "".join(element.itertext()))
 
 
 def _row(element: Element) -> str:
-    line = element.text.strip() if element.text else ""
-    children = _children(element)
+    begin = element.text.strip() if element.text else ""
+    return one_line([(local_name(child) == "mo", math_text(child)) for child in _children(element)], begin)
+
+
+def one_line(pieces: Iterable[tuple[bool, str]], begin: str = "") -> str:
+    """The pieces of a row, each with whether it is an operator, spaced by what the operators are."""
+    line, waiting = begin, ""
     after_operator = not line
-    for place, child in enumerate(children):
-        name = local_name(child)
-        piece = math_text(child)
-        if name == "mo":
+    for is_operator, piece in pieces:
+        if is_operator:
             if piece in _INVISIBLE or not piece:
                 continue
-            is_last = place == len(children) - 1
             is_prefix = after_operator and piece in _SIGNS
+            line += waiting
+            waiting = ""
             if piece in _LISTING:
-                line = line.rstrip() + piece + ("" if is_last else " ")
-            elif (piece in _SPACED or piece in _SIGNS) and not is_last and not is_prefix:
-                line = f"{line.rstrip()} {piece} "
+                line, waiting = line.rstrip() + piece, " "
+            elif (piece in _SPACED or piece in _SIGNS) and not is_prefix:
+                line, waiting = line.rstrip(), f" {piece} "
             else:
                 line += piece
             after_operator = piece in _SPACED or piece in _SIGNS or piece in _OPENING or piece in _LISTING
             continue
-        if _are_words(line, piece):
+        if _are_words(line + waiting, piece):
             line += " "
-        line += piece
+        line += waiting + piece
+        waiting = ""
         after_operator = after_operator and not piece.strip()
-    return line
+    return line + waiting.strip()
 
 
 def _are_words(line: str, piece: str) -> bool:
-    """Whether a name such as "log" or "max" stands at the seam; single letters are joined."""
-    before = re.search(r"[^\W\d_]+$", line)
+    """Whether a name such as "log", "log10" or "max" stands at the seam; single letters are joined."""
+    before = re.search(r"([^\W\d_]+)(_?\d+|_[^\W\d_])?$", line)
     after = re.match(r"[^\W\d_]+", piece)
-    return before is not None and after is not None and (len(before[0]) > 2 and len(after[0]) > 1)
+    if before is None or after is None:
+        return False
+    return before[1] in _FUNCTIONS or (before[2] is None and len(before[1]) > 2 and len(after[0]) > 1)
 
 
-def _script(mark: str, base: str, text: str) -> str:
+def in_script(text: str, mark: str = "") -> str:
+    """A part of a formula behind a mark; in brackets where it is more than one term."""
     if not text:
         return ""
     return f"{mark}{text}" if _ONE_TERM.fullmatch(text) else f"{mark}({text})"
 
 
-def _sup(base: str, text: str) -> str:
+def raised(base: str, text: str) -> str:
+    """A superscript as it stands behind its base."""
+    if text in _DEGREES:
+        return "°"
     if not base.strip() or _CHARGE.fullmatch(text) or _MARK.fullmatch(text):
         return text
-    return superscript(base, text) if text in {"st", "nd", "rd", "th"} else _script("^", base, text)
+    return superscript(base, text) if text in {"st", "nd", "rd", "th"} else in_script(text, "^")
 
 
-def _sub(base: str, text: str) -> str:
+def lowered(base: str, text: str) -> str:
+    """A subscript as it stands behind its base."""
     if not base.strip() or (text.isdigit() and not base[-1].isdigit()):
         return text
-    return _script("_", base, text)
+    return in_script(text, "_")
 
 
 def _parts(element: Element, count: int) -> list[str]:
@@ -100,49 +124,54 @@ def _parts(element: Element, count: int) -> list[str]:
 
 def _msup(element: Element) -> str:
     base, above = _parts(element, 2)
-    return base + _sup(base, above)
+    return base + raised(base, above)
 
 
 def _msub(element: Element) -> str:
     base, below = _parts(element, 2)
-    return base + _sub(base, below)
+    return base + lowered(base, below)
 
 
 def _msubsup(element: Element) -> str:
     base, below, above = _parts(element, 3)
-    return base + _sub(base, below) + _sup(base, above)
+    return base + lowered(base, below) + raised(base, above)
 
 
 def _mover(element: Element) -> str:
     base, above = _parts(element, 2)
-    accent = _ACCENTS.get(above)
-    if accent is not None:  # over the first letter, where "V̇O2" has it
-        return base[:1] + accent + base[1:]
-    return base + _script("^", base, above)
+    accent = ACCENTS.get(above)
+    if accent is not None:
+        return accented(base, accent)
+    return base + in_script(above, "^")
+
+
+def accented(base: str, accent: str) -> str:
+    """With the combining accent over the first letter, where "V̇O2" has it."""
+    return base[:1] + accent + base[1:]
 
 
 def _munder(element: Element) -> str:
     base, below = _parts(element, 2)
-    return base + _script("_", base, below)
+    return base + in_script(below, "_")
 
 
 def _munderover(element: Element) -> str:
     base, below, above = _parts(element, 3)
-    return base + _script("_", base, below) + _script("^", base, above)
+    return base + in_script(below, "_") + in_script(above, "^")
 
 
 def _mfrac(element: Element) -> str:
     over, under = _parts(element, 2)
-    return _script("", "", over) + "/" + _script("", "", under)
+    return f"{in_script(over)}/{in_script(under)}"
 
 
 def _msqrt(element: Element) -> str:
-    return _script("√", "", _row(element).strip())
+    return in_script(_row(element).strip(), "√")
 
 
 def _mroot(element: Element) -> str:
     base, degree = _parts(element, 2)
-    return degree + _script("√", "", base)
+    return degree + in_script(base, "√")
 
 
 def _mfenced(element: Element) -> str:
@@ -165,7 +194,7 @@ def _mmultiscripts(element: Element) -> str:
     texts = [math_text(child).strip() for child in after]
     line = "".join(math_text(child).strip() for child in before) + base
     for place, text in enumerate(texts):
-        line += _sup(base, text) if place % 2 else _sub(base, text)
+        line += raised(base, text) if place % 2 else lowered(base, text)
     return line
 
 
@@ -183,7 +212,7 @@ def _space(element: Element) -> str:
 
 
 _FORMS: dict[str, Callable[[Element], str]] = {
-    "mi": _token, "mn": _token, "mo": _token, "ms": _token, "mtext": _words, "mspace": _space,
+    "mi": _token, "mn": _token, "mo": _operator, "ms": _token, "mtext": _words, "mspace": _space,
     "msup": _msup, "msub": _msub, "msubsup": _msubsup, "mmultiscripts": _mmultiscripts,
     "mover": _mover, "munder": _munder, "munderover": _munderover,
     "mfrac": _mfrac, "msqrt": _msqrt, "mroot": _mroot, "mfenced": _mfenced, "mtable": _mtable,
