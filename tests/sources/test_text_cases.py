@@ -5,6 +5,7 @@ from dataclasses import fields
 from xml.sax.saxutils import escape
 
 import pytest
+from jats_papers import record
 
 from biolm.records import Article
 from biolm.sources.characters import REMOVED, REPLACED, clean
@@ -12,7 +13,6 @@ from biolm.sources.jats import parse_article
 from biolm.sources.options import TextOptions
 from biolm.sources.xml import parse_xml
 from conftest import ROOT
-from jats_papers import record
 
 PAGE = (ROOT / "docs" / "text.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| (.+?) \| `(.*)` \| `(.*?)` \|$", re.MULTILINE)
