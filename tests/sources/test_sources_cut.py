@@ -5,19 +5,23 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jats_papers import SPACES, jats, pubmed, pubmed_set
+from jats_papers import jats, pubmed, pubmed_set
 
 from biolm.artifacts import cache_folder
 from biolm.records import Article, Deletion, Unreadable
 from biolm.sources import read_source
 from biolm.sources.cut import cut_article, cut_records
+from biolm.sources.options import TextOptions
 from biolm.sources.sample import PAPERS_MEMBERS, sample_papers
 from biolm.sources.xml import Unusable, parse_xml
 
+LEGEND = "<caption><p>Legend.</p></caption>"
 PIECES = [
-    "<ref-list>", "</ref-list>", "<ref-list/>", "<ref-list id='a'>", "<ref-list-x>", "<table-wrap>", "</table-wrap>",
-    "<table-wrap-group>", "</table-wrap-group>", "<fig><caption><p>Legend.</p></caption></fig>", "<!--", "-->",
-    "<![CDATA[", "]]>", "<?x", "?>", "<?x y?>", "<p>", "</p>", "text", "&amp;", "<ref a='>'/>", " ", "\n",
+    f"<fig>{LEGEND}</fig>", f"<fig id='a'>{LEGEND}", "</fig>", "<fig/>", f"<fig x='>'>{LEGEND}</fig >", "<fig-x>",
+    f"<fig-group>{LEGEND}", "</fig-group>", "<sub-article>", "</sub-article>", "<response id='a>'>", "</response>",
+    "</fig-x>", "<boxed-text>", "</boxed-text>", f"<media>{LEGEND}</media>", "<supplementary-material>",
+    "</supplementary-material>",
+    "<!--", "-->", "<![CDATA[", "]]>", "<?x", "?>", "<?x y?>", "<p>", "</p>", "text", "&amp;", "<ref a='>'/>", "\n",
 ]  # fmt: skip
 LISTS = [
     "<AuthorList>", "</AuthorList>", "<AuthorList/>", "<AuthorList A='/>'>", "<ReferenceList>", "</ReferenceList>",
@@ -25,14 +29,16 @@ LISTS = [
     "<?x", "?>", "</PubmedData></PubmedArticle><PubmedArticle><PubmedData>",
 ]  # fmt: skip
 
+DEFAULT = TextOptions()
+
 Read = list[Article | Unreadable | Deletion]
 
 
-def read(tmp_path: Path, data: bytes) -> Read | str:
+def read(tmp_path: Path, data: bytes, options: TextOptions = DEFAULT) -> Read | str:
     path = tmp_path / "a.xml"
     path.write_bytes(data)
     try:
-        return list(read_source(path))
+        return list(read_source(path, options=options))
     except Exception as error:
         return str(error)
 
@@ -44,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def uncut(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("cut_article", "cut_records"):
-        monkeypatch.setattr(f"biolm.sources.read.{name}", lambda data: data)
+        monkeypatch.setattr(f"biolm.sources.read.{name}", lambda data, **_: data)
     monkeypatch.setattr("biolm.sources.read._parsed_together", lambda runs, run: None)
 
 
@@ -56,18 +62,55 @@ def is_well_formed(data: bytes) -> bool:
     return True
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.lists(st.sampled_from(PIECES), max_size=14).map("".join))
-def test_a_cut_article_is_read_as_the_whole_one(folder: Path, body: str):
-    data = jats(
-        "<article-id pub-id-type='pmc'>1</article-id>", body, after="<back><ref-list><ref/></ref-list></back>"
-    )
-    assert b"<ref/>" not in cut_article(data) or "!" in body or "?" in body or "<ref-list" in body
-    if is_well_formed(data):  # else what is broken inside a list may be read for all that
+@settings(max_examples=600, deadline=None)
+@given(
+    st.lists(st.sampled_from(PIECES), max_size=12).map("".join),
+    st.builds(TextOptions, supplementary=st.booleans(), sub_articles=st.booleans()),
+)
+def test_a_cut_article_is_read_as_the_whole_one(folder: Path, body: str, options: TextOptions):
+    data = jats("<article-id pub-id-type='pmc'>1</article-id>", body, after="<back><ref-list/></back>")
+    if is_well_formed(data):  # else what is broken between the figures may be read for all that
         with pytest.MonkeyPatch.context() as patched:
-            cut = read(folder, data)
+            cut = read(folder, data, options)
             uncut(patched)
-            assert cut == read(folder, data)
+            assert cut == read(folder, data, options)
+
+
+@pytest.mark.parametrize(
+    ("body", "left"),
+    [
+        (f"<p>One</p><fig>{LEGEND}</fig><p>Two</p>", f"<fig>{LEGEND}</fig>"),
+        (f"<fig-group><fig>{LEGEND}</fig></fig-group>", f"<fig-group><fig>{LEGEND}</fig></fig-group>"),
+        (f"<table-wrap><fig id='a'>{LEGEND}</fig></table-wrap>", f"<fig id='a'>{LEGEND}</fig>"),
+        ("<p>One</p><fig/><figs/><media>x</media>", ""),
+        ("<!-- <fig>x</fig> --><![CDATA[<fig>]]><?x </fig> ?>", ""),
+        (f"<sub-article id='s'><body><p>x</p><fig>{LEGEND}</fig></body></sub-article>",
+         f"<sub-article id='s'><fig>{LEGEND}</fig></sub-article>"),
+        ("<fig><sub-article>x</sub-article></fig>", "<fig><sub-article>x</sub-article></fig>"),
+    ],
+)  # fmt: skip
+def test_front_and_figures_are_left_of_an_article(body: str, left: str):
+    start, end = b"<article><front><ref-list>x</ref-list></front>", b"</article>\n"
+    assert cut_article(start + f"<body>{body}</body>".encode() + end) == start + left.encode() + end[:-1]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<fig>x", "x</fig>", "<fig-group><fig></fig-group></fig>", "<!-- x", "<![CDATA[", "<?x", "<article></article>",
+        "<sub-article>", "</response>", "<fig ", "</article>",
+    ],
+)  # fmt: skip
+def test_an_article_whose_tags_do_not_match_stays_whole(body: str):
+    data = f"<article><front/><front></front><body>{body}</body></article>".encode()
+    assert cut_article(data) is data
+
+
+def test_an_article_that_breaks_off_is_unreadable_though_its_figures_are_whole(tmp_path: Path):
+    data = jats("<article-id pub-id-type='pmc'>1</article-id>", f"<fig>{LEGEND}</fig><p>x</p>")
+    assert isinstance(read(tmp_path, data), list)
+    for end in range(data.index(b"</fig>"), len(data) - 1, 7):
+        assert "broken XML" in str(read(tmp_path, data[:end]))
 
 
 @settings(max_examples=300, deadline=None)
@@ -92,17 +135,32 @@ def test_cut_records_are_read_as_whole_ones(folder: Path, first: str, second: li
         assert (found[-1].pmid, found[-1].title) == ("3", "Three")
 
 
-def test_half_a_paper_is_cut_and_none_of_its_figures():
-    lists = "<table-wrap><p>x</p></table-wrap><ref-list><ref-list><ref/></ref-list></ref-list>"
-    kept = "<table-wrap><fig><caption><p>x</p></caption></fig></table-wrap>"
-    data = jats("<x><ref-list/></x>", lists + kept)
-    assert cut_article(data) == jats("<x><ref-list/></x>", kept)
-    assert cut_article(kept.encode()) == kept.encode()
-    assert b"<y:ref-list" in cut_article(jats("", f"<y:ref-list {SPACES}/>"))
-    record = pubmed(
-        "<AuthorList><Author/></AuthorList>", citation="<MeshHeadingList></MeshHeadingList>"
-    ).encode()
-    assert cut_records(record) == pubmed().encode()
+@pytest.mark.parametrize(
+    ("record", "left"),
+    [
+        ("<AuthorList A='Y'><Author/></AuthorList>a<History></History>b", "ab"),
+        ("<ReferenceList><ReferenceList>x</ReferenceList></ReferenceList>a", "a"),
+        ("<?x?><GrantList><!-- </GrantList> --></GrantList>a", "<?x?>a"),
+        ("<KeywordList>one</KeywordList>a<KeywordList>two</KeywordList>", "a"),
+        (
+            "<!-- <AuthorList> --><AuthorLists/><GrantList/>",
+            "<!-- <AuthorList> --><AuthorLists/><GrantList/>",
+        ),
+    ],
+)
+def test_lists_are_cut_out_of_records(record: str, left: str):
+    assert cut_records(f"<PubmedArticle>{record}</PubmedArticle>".encode()) == (
+        f"<PubmedArticle>{left}</PubmedArticle>".encode()
+    )
+
+
+@pytest.mark.parametrize(
+    "record",
+    ["<AuthorList>", "<AuthorList></AuthorList >", "<AuthorList x='/'/><GrantList><!-- ", "<ReferenceList><ReferenceList/>"],
+)  # fmt: skip
+def test_records_whose_lists_do_not_end_stay_whole(record: str):
+    data = f"<PubmedArticle>{record}</PubmedArticle><PubmedArticle><AuthorList></AuthorList></PubmedArticle>".encode()
+    assert cut_records(data) is data
 
 
 def same_without_cutting(path: Path, members: list[str] | None = None) -> int:

@@ -6,7 +6,6 @@ from biolm.artifacts import cache_folder
 from biolm.errors import InputError
 from biolm.records import Article
 from biolm.sources import read, read_source
-from biolm.sources.cut import cut_article, cut_records
 from biolm.sources.options import TextOptions
 from biolm.sources.sample import PAPERS_MEMBERS, sample_papers
 from biolm.sources.shards import GROUP_FILES, identity, plan_shards, read_shard
@@ -57,54 +56,6 @@ def test_the_source_itself_must_be_usable(tmp_path: Path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no file ending in"):
         plan_shards(tmp_path / "empty", "empty")
-
-
-REFERENCES = "<ref-list><ref><label>1</label></ref><ref-list><ref/></ref-list></ref-list>"
-FIGURE = "<fig><caption><p>A legend.</p></caption></fig>"
-
-
-def paper(body: str) -> bytes:
-    return f"<article><front><article-meta/></front><body>{body}</body></article>".encode()
-
-
-@pytest.mark.parametrize(
-    ("body", "left"),
-    [
-        (f"<p>One</p>{REFERENCES}{FIGURE}{REFERENCES}", f"<p>One</p>{FIGURE}"),
-        (f"<table-wrap><table/>{FIGURE}</table-wrap>", None),
-        (f"<!-- <ref-list> -->{FIGURE}<!-- </ref-list> -->", None),
-        (f"<![CDATA[<ref-list>]]>{FIGURE}<![CDATA[</ref-list>]]>", None),
-        ("<ref-list/><p>x</p>", None),
-        ("<ref-list>never closed", None),
-        (
-            "<table-wrap-group><table-wrap id='t'>x</table-wrap></table-wrap-group>",
-            "<table-wrap-group></table-wrap-group>",
-        ),
-        ("<ref-lists>another</ref-lists>", None),
-    ],
-)
-def test_only_what_is_certain_is_cut(body: str, left: str | None):
-    assert cut_article(paper(body)) == paper(body if left is None else left)
-
-
-def test_nothing_before_the_end_of_front_is_cut():
-    whole = b"<article><front><ref-list>x</ref-list></front><body/></article>"
-    assert cut_article(whole) is whole
-
-
-def test_records_lose_their_lists_and_nothing_else():
-    record = b"<PubmedArticle><AuthorList CompleteYN='Y'><Author/></AuthorList><Abstract>a</Abstract></PubmedArticle>"
-    assert cut_records(record) == b"<PubmedArticle><Abstract>a</Abstract></PubmedArticle>"
-
-
-@pytest.mark.parametrize("folder", ["articles", "bundles"])
-def test_real_papers_read_the_same_cut_or_whole(shared: Path, folder: str, monkeypatch: pytest.MonkeyPatch):
-    source = shared / "jats" / folder
-    if folder == "bundles":
-        source = sorted(source.glob("*.tar.gz"))[0]
-    short = list(read_source(source))
-    monkeypatch.setattr(read, "cut_article", lambda data: data)
-    assert short == list(read_source(source))
 
 
 @pytest.mark.network

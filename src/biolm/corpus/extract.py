@@ -8,7 +8,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -229,5 +229,10 @@ def _passages_schema(config: ExtractConfig) -> pa.Schema:
 
 def _sequence(source: str) -> int:
     """Place of a PubMed file among all of them, as YYNNNN; 0 for other files."""
-    found = PUBMED_FILE.search(source)
+    return _sequence_of_file(source.partition("#")[0])
+
+
+@lru_cache(maxsize=256)
+def _sequence_of_file(name: str) -> int:
+    found = PUBMED_FILE.search(name)
     return int(found[1] + found[2]) if found else 0

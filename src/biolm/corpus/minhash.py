@@ -24,6 +24,8 @@ SLOTS = BANDS * ROWS
 SIGNATURE_BYTES = 2 * SLOTS
 
 _WORDS = re.compile(r"[^\W_]+")
+_OTHER_MARKS = re.compile(r"[^\w\x00-\x7f]+")
+_ASCII_MARKS = bytes(byte for byte in range(128) if not chr(byte).isalnum())
 _RANDOM = np.random.Generator(np.random.Philox(key=20261123))
 _FACTORS = _RANDOM.integers(0, 1 << 32, SLOTS, dtype=np.uint64) << np.uint64(1) | np.uint64(1)
 _TERMS = _RANDOM.integers(0, 1 << 63, SLOTS, dtype=np.uint64)
@@ -39,7 +41,10 @@ def words_of(text: str) -> list[str]:
 
 def text_key(text: str) -> int:
     """8 bytes of BLAKE2b over the text's words without anything between them: equal for equal words."""
-    return int.from_bytes(blake2b("".join(words_of(text)).encode(), digest_size=8).digest(), "little")
+    if not text.isascii():
+        text = _OTHER_MARKS.sub("", unicodedata.normalize("NFC", text).casefold())
+    letters = text.encode().lower().translate(None, _ASCII_MARKS)
+    return int.from_bytes(blake2b(letters, digest_size=8).digest(), "little")
 
 
 class _WordHashes(dict[str, int]):

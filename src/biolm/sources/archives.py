@@ -4,7 +4,6 @@ Whatever is wrong with the packing comes out as Unusable. A tar archive is one s
 it; a zip archive has a directory, so a damaged member is alone.
 """
 
-import gzip
 import io
 import tarfile
 import zipfile
@@ -21,6 +20,8 @@ from tarfile import (  # type: ignore[attr-defined]  # typeshed has only their r
 )
 from typing import Any, Self
 
+from isal import igzip, isal_zlib
+
 from biolm.sources.files import PAPER_ENDINGS
 from biolm.sources.meca import meca_articles
 from biolm.sources.xml import MAX_RECORD_BYTES, Unusable, one_line
@@ -32,13 +33,13 @@ _MAX_HEADER_BYTES = 1 << 20
 """Of a tar's long names and attributes, which tarfile reads into memory as they come."""
 _BROKEN = (
     *(OSError, ValueError, OverflowError, RuntimeError, IndexError, KeyError),
-    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError),
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError, isal_zlib.error),
 )
-"""What the standard library raises on damaged archives; NotImplementedError is a RuntimeError."""
+"""What the standard library and isal raise on damaged archives; NotImplementedError is a RuntimeError."""
 
 
 Stream = Any
-"""A BufferedReader, GzipFile or ZipExtFile: what has `peek` and `read1`, for which typing has no name."""
+"""A BufferedReader, IGzipFile or ZipExtFile: what has `peek` and `read1`, for which typing has no name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,7 @@ def _too_large() -> Iterator[bytes]:
 
 
 def _unpacked(stream: Stream) -> Stream:
-    return gzip.GzipFile(fileobj=stream) if stream.peek(2)[:2] == _GZIP else stream
+    return igzip.IGzipFile(fileobj=stream) if stream.peek(2)[:2] == _GZIP else stream
 
 
 class _Header(tarfile.TarInfo):

@@ -41,5 +41,7 @@ def clean(text: str, *, normalize: bool = True) -> str:
         text = _ESCAPED_TWICE.sub(lambda match: unescape(f"&{match[1]}"), text)
     if normalize and not text.isascii():
         text = unicodedata.normalize("NFC", _LISTED.sub(lambda match: _TABLE[match[0]], text))
+    if text.isprintable() and "  " not in text:  # then no other white space is in it, and nothing to be done
+        return text.strip(" ")
     text = " ".join(text.split())
     return text if text.isprintable() else " ".join(_CONTROL.sub(" ", text).split())

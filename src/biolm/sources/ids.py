@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from lxml import etree
 
@@ -34,7 +35,12 @@ def plain_doi(value: str) -> str | None:
 
 def earliest_year(texts: Iterable[str]) -> int | None:
     """The earliest year that the texts name, out of 1600 to 2099; None where they name none."""
-    return min((int(year) for text in texts for year in _YEAR.findall(text)), default=None)
+    return min((year for text in texts if (year := _earliest(text))), default=None)
+
+
+@lru_cache(maxsize=4096)
+def _earliest(text: str) -> int | None:
+    return min(map(int, _YEAR.findall(text)), default=None)
 
 
 def content_hash(element: Element) -> str:

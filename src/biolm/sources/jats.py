@@ -1,7 +1,8 @@
 """A JATS (or NLM) article element as an `Article`."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from biolm.records import Article, Figure
@@ -54,6 +55,8 @@ NOTICES = frozenset({"retraction", "correction", "expression-of-concern"})
 """Types of articles about another: "Retracted: On cells" is the title of a notice too, which itself stands."""
 RETRACTED = re.compile(r"\W*(?:retracted|withdrawn)(?: article| paper)?\s*:", re.IGNORECASE)
 """How the title of a retracted paper begins."""
+Parts = defaultdict[str, list[Element]]
+"""Elements by name, in their order."""
 _DEFAULT = TextOptions()
 _VERSION = re.compile(r"\.([0-9]{1,4})$")
 
@@ -68,13 +71,16 @@ def parse_article(root: Element, source: str, options: TextOptions = _DEFAULT) -
         raise Unusable("an <article> without <front>, so no JATS", PAPERS)
     meta = _first(front, "article-meta")
     meta = front if meta is None else meta  # a few old NLM files
+    about = _parts(meta)
     language = root.get(XML_LANG)
-    pmid = _id(meta, plain_pmid, "pmid")
-    pmcid = _id(meta, plain_pmcid, "pmcid", "pmc", "pmcid-ver")  # pmc-aiid counts deposits, not papers
-    doi = _id(meta, plain_doi, "doi")
-    title = _title(_first(meta, "title-group"))
+    ids = [(element.get("pub-id-type"), words_of(element)) for element in about["article-id"]]
+    pmid = _id(ids, plain_pmid, "pmid")
+    pmcid = _id(ids, plain_pmcid, "pmcid", "pmc", "pmcid-ver")  # pmc-aiid counts deposits, not papers
+    doi = _id(ids, plain_doi, "doi")
+    title = _title(about["title-group"])
     kind = "-".join((root.get("article-type") or "").lower().split())
-    said = _custom_meta(meta)
+    said = _custom_meta(about["custom-meta-group"])
+    related = about["related-article"]
     return Article(
         source=source,
         pmid=pmid,
@@ -84,30 +90,40 @@ def parse_article(root: Element, source: str, options: TextOptions = _DEFAULT) -
         abstracts=abstracts_of(_children(meta, "abstract", "trans-abstract"), language, options),
         figures=tuple(_figures(root, options)),
         journal=_journal(_first(front, "journal-meta")),
-        year=_year(meta),
-        licence=_licence(meta, said.get("pmc-license-ref", "")),
+        year=_year(about["pub-date"]),
+        licence=_licence(about, said.get("pmc-license-ref", "")),
         language=language,
         content_hash="" if pmid or pmcid or doi else content_hash(root),
-        version=_version(meta),
-        manuscript=said.get("pmc-prop-manuscript") == "yes"
-        or any(e.get("pub-id-type") == "manuscript" for e in _children(meta, "article-id")),
+        version=_version(ids),
+        manuscript=said.get("pmc-prop-manuscript") == "yes" or any(of == "manuscript" for of, _ in ids),
         retracted=kind not in NOTICES
-        and (RETRACTED.match(title) is not None or "retraction-forward" in set(_related_types(meta))),
-        revised=_revised(meta),
-        retracts=tuple(_retracts(meta)),
+        and (RETRACTED.match(title) is not None or "retraction-forward" in map(_related_type, related)),
+        revised=_revised(about),
+        retracts=tuple(_retracts(related)),
         types=(kind,) if kind else (),
     )
 
 
-def _version(meta: Element) -> int:
+def _parts(element: Element | None) -> Parts:
+    """The children of an element by their names."""
+    parts: Parts = defaultdict(list)
+    for child in () if element is None else element:
+        parts[local_name(child)].append(child)
+    return parts
+
+
+def _version(ids: Sequence[tuple[str | None, str]]) -> int:
     """The version in "PMC123.2"; 0 where none is stated."""
-    stated = (words_of(e) for e in _children(meta, "article-id") if e.get("pub-id-type") == "pmcid-ver")
-    return next((int(found[1]) for text in stated if (found := _VERSION.search(text))), 0)
+    stated = (_VERSION.search(text) for kind, text in ids if kind == "pmcid-ver")
+    return next((int(found[1]) for found in stated if found), 0)
 
 
-def _revised(meta: Element) -> int:
+def _revised(about: Parts) -> int:
     """The latest day on which the published article was changed, as 20261123; 0 where none is stated."""
-    dates = [*_children(meta, "pub-date"), *_children(_first(meta, "history"), "date")]
+    dates = [
+        *about["pub-date"],
+        *(date for history in about["history"][:1] for date in _children(history, "date")),
+    ]
     days = (
         [words_of(_first(date, name)) for name in ("year", "month", "day")]
         for date in dates
@@ -117,24 +133,25 @@ def _revised(meta: Element) -> int:
     return max((10_000 * year + 100 * month + day for year, month, day in numbers if year), default=0)
 
 
-def _custom_meta(meta: Element) -> dict[str, str]:
+def _custom_meta(groups: Iterable[Element]) -> dict[str, str]:
     """What PMC says of the article beside what its publisher does, by name."""
     return {
         words_of(_first(element, "meta-name")): words_of(_first(element, "meta-value"))
-        for group in _children(meta, "custom-meta-group")
+        for group in groups
         for element in _children(group, "custom-meta")
     }
 
 
-def _related_types(meta: Element) -> Iterator[str]:
-    """The types of the articles that are named as related; "retraction-forward" is this one's retraction."""
-    return (element.get("related-article-type", "") for element in _children(meta, "related-article"))
+def _related_type(element: Element) -> str | None:
+    """How an article is related to this one; "retraction-forward" is this one's retraction."""
+    kind: str | None = element.get("related-article-type")
+    return kind
 
 
-def _retracts(meta: Element) -> Iterator[str]:
+def _retracts(related: Iterable[Element]) -> Iterator[str]:
     """The papers that this one is the retraction notice of."""
-    for element in _children(meta, "related-article"):
-        if element.get("related-article-type") == "retracted-article":
+    for element in related:
+        if _related_type(element) == "retracted-article":
             if found := _address(element):
                 yield found
             else:  # its ids inside it
@@ -165,18 +182,19 @@ def _first(element: Element | None, *path: str) -> Element | None:
     return element
 
 
-def _id(meta: Element, plain: Callable[[str], str | None], *kinds: str) -> str | None:
+def _id(ids: Sequence[tuple[str | None, str]], plain: Callable[[str], str | None], *kinds: str) -> str | None:
     """The first id of the first kind that gives one."""
     for kind in kinds:
-        for element in _children(meta, "article-id"):
-            if element.get("pub-id-type") == kind and (value := plain(words_of(element))):
+        for of, text in ids:
+            if of == kind and (value := plain(text)):
                 return value
     return None
 
 
-def _title(group: Element | None) -> str:
+def _title(groups: Sequence[Element]) -> str:
     """ "Title: subtitle"."""
-    title, subtitle = text_of(_first(group, "article-title")), text_of(_first(group, "subtitle"))
+    parts = _parts(groups[0]) if groups else _parts(None)
+    title, subtitle = (text_of(next(iter(parts[name]), None)) for name in ("article-title", "subtitle"))
     if title and subtitle:
         return f"{title} {subtitle}" if title[-1] in ":.?!" else f"{title}: {subtitle}"
     return title or subtitle
@@ -184,19 +202,22 @@ def _title(group: Element | None) -> str:
 
 def _journal(meta: Element | None) -> str | None:
     """Its full title, else the abbreviated one that PubMed uses."""
-    titles = (_first(meta, "journal-title-group", "journal-title"), _first(meta, "journal-title"))
-    short = [e for e in _children(meta, "journal-id") if e.get("journal-id-type") in ("nlm-ta", "iso-abbrev")]
+    about = _parts(meta)
+    groups = about["journal-title-group"][:1]
+    titles = [
+        *(title for group in groups for title in _children(group, "journal-title")),
+        *about["journal-title"],
+    ]
+    short = [e for e in about["journal-id"] if e.get("journal-id-type") in ("nlm-ta", "iso-abbrev")]
     return next(filter(None, map(text_of, (*titles, *short))), None)
 
 
-def _year(meta: Element) -> int | None:
+def _year(dates: Iterable[Element]) -> int | None:
     """The earliest year of publication, in print, online or in a collection."""
-    dates = [
-        date
-        for date in _children(meta, "pub-date")
-        if (date.get("pub-type") or date.get("date-type")) not in NOT_PUBLISHED
-    ]
-    return earliest_year(words_of(year) for date in dates for year in _children(date, "year"))
+    published = (
+        date for date in dates if (date.get("pub-type") or date.get("date-type")) not in NOT_PUBLISHED
+    )
+    return earliest_year(words_of(year) for date in published for year in _children(date, "year"))
 
 
 def _figures(root: Element, options: TextOptions) -> Iterator[Figure]:
@@ -239,18 +260,19 @@ def _rights(figure: Element) -> str | None:
     return " ".join(filter(None, map(text_of, said))) or None
 
 
-def _licence(meta: Element, code: str) -> str:
+def _licence(about: Parts, code: str) -> str:
     """Of its permissions, else by the `code` that PMC gives it."""
-    permissions = _first(meta, "permissions")
-    found = [*_children(permissions, "license"), *_children(meta, "license")]
+    permissions = next(iter(about["permissions"]), None)
+    stated = _parts(permissions)
+    found = [*stated["license"], *about["license"]]
     urls: list[str] = []
     for licence in found:
         urls.append(licence.get(XLINK_HREF, ""))
         urls += [words_of(element) for element in licence.iter("{*}license_ref")]
         urls += [element.get(XLINK_HREF, "") for element in licence.iter("{*}ext-link", "{*}uri")]
     # What lies in `permissions` itself: NISO's license_ref, and older papers' words on copyright.
-    urls += [words_of(element) for element in _children(permissions, "license_ref")]
-    words = found or [e for e in (permissions, *_children(meta, "copyright-statement")) if e is not None]
+    urls += [words_of(element) for element in stated["license_ref"]]
+    words = found or [e for e in (permissions, *about["copyright-statement"]) if e is not None]
     kind = next((licence.get("license-type") for licence in found if licence.get("license-type")), "")
     found_licence = spdx_licence(urls, kind, " ".join(map(words_of, words)))
     return licence_of_code(code) if found_licence == UNKNOWN else found_licence

@@ -76,21 +76,16 @@ def parse_record(record: Element, source: str, options: TextOptions = _DEFAULT) 
         about = _parts(citation)
     if citation is None or article is None:
         raise Unusable("a PubMed record without an article")
+    fields = _parts(article)
     data = parts.get("PubmedData")
     listed_ids = _parts(parts.get("PubmedBookData") if data is None else data).get("ArticleIdList")
-    ids: dict[str | None, str] = {
-        element.get("IdType"): words_of(element) for element in (() if listed_ids is None else listed_ids)
-    }
-    fields = _parts(article)
-    electronic = [
-        words_of(element)
-        for element in (article.iterchildren("ELocationID") if "ELocationID" in fields else ())
-        if element.get("EIdType") == "doi" and element.get("ValidYN") != "N"
-    ]
+    ids = {} if listed_ids is None else {element.get("IdType"): element for element in listed_ids}
+    doi = plain_doi(words_of(ids["doi"])) if "doi" in ids else None
+    if doi is None and "ELocationID" in fields:
+        doi = _electronic_doi(article)
     number = about.get("PMID")
     pmid = plain_pmid(words_of(number))
-    pmcid = plain_pmcid(ids["pmc"]) if "pmc" in ids else None
-    doi = plain_doi(" ".join((ids.get("doi", ""), *electronic)))
+    pmcid = plain_pmcid(words_of(ids["pmc"])) if "pmc" in ids else None
     listed = fields.get("PublicationTypeList")
     types = () if listed is None else tuple(_hyphens(element.text or "") for element in listed)
     remarks = about.get("CommentsCorrectionsList")
@@ -120,6 +115,16 @@ def parse_record(record: Element, source: str, options: TextOptions = _DEFAULT) 
         retracts=tuple(f"pmid:{other}" for kind, other in comments if kind == "RetractionOf" and other),
         types=types,
     )
+
+
+def _electronic_doi(article: Element) -> str | None:
+    """The first DOI of its electronic locations that is not marked as wrong."""
+    texts = (
+        words_of(element)
+        for element in article.iterchildren("ELocationID")
+        if element.get("EIdType") == "doi" and element.get("ValidYN") != "N"
+    )
+    return next(filter(None, map(plain_doi, texts)), None)
 
 
 def _parts(element: Element | None) -> dict[Any, Element]:
@@ -171,12 +176,16 @@ def _sections(abstract: Element | None, rules: Rules) -> str:
 def _year(article: Element, fields: dict[Any, Element], journal: dict[Any, Element]) -> int | None:
     """The earliest of its years: of the issue, online, or of the book."""
     issue = _parts(_parts(journal.get("JournalIssue")).get("PubDate"))
-    dates = [issue, _parts(_parts(fields.get("Book")).get("PubDate"))]
-    dates += map(_parts, article.iterchildren("ArticleDate") if "ArticleDate" in fields else ())
+    dates = [issue]
+    if "Book" in fields:
+        dates.append(_parts(_parts(fields["Book"]).get("PubDate")))
+    if "ArticleDate" in fields:
+        dates += map(_parts, article.iterchildren("ArticleDate"))
     years = [words_of(date["Year"]) for date in dates if "Year" in date]
     return earliest_year(years) or earliest_year([words_of(issue.get("MedlineDate"))])
 
 
+@lru_cache(maxsize=256)
 def _language(code: str) -> str | None:
     return LANGUAGES.get(code.lower(), code.lower()) or None
 
@@ -185,11 +194,14 @@ def _day(date: Element | None) -> int:
     """A date as 20261123; 0 where there is none."""
     if date is None:
         return 0
-    parts = _parts(date)
-    year, month, day = (
-        _number((parts[name].text or "").strip()) if name in parts else 0 for name in ("Year", "Month", "Day")
-    )
-    return 10_000 * year + 100 * month + day
+    parts = {child.tag: child.text for child in date}
+    return _day_number(parts.get("Year"), parts.get("Month"), parts.get("Day"))
+
+
+@lru_cache(maxsize=8192)
+def _day_number(year: str | None, month: str | None, day: str | None) -> int:
+    year_number, month_number, day_number = (_number((part or "").strip()) for part in (year, month, day))
+    return 10_000 * year_number + 100 * month_number + day_number
 
 
 def _number(text: str) -> int:

@@ -106,7 +106,7 @@ def _read_xml(chunks: Iterator[bytes], name: str, options: TextOptions) -> Strea
 
 
 def _whole_article(data: bytes, name: str, options: TextOptions) -> Article:
-    short = cut_article(data)
+    short = cut_article(data, supplementary=options.supplementary)
     if short is not data:
         with suppress(Unusable):
             article = _article(parse_xml(short), name, options)
@@ -167,8 +167,7 @@ def _parsed_together(runs: Records, run: bytes) -> list[Element] | None:
     """The elements of a run's records; None where that is not certain."""
     with suppress(Unusable):
         elements = [element for element in runs.parse(cut_records(run)) if isinstance(element.tag, str)]
-        known = all(local_name(element) in (*RECORDS, DELETION) for element in elements)
-        if known and len(elements) == runs.count(run):
+        if all(local_name(element) in (*RECORDS, DELETION) for element in elements):
             return elements
     return None
 

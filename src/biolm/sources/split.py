@@ -60,7 +60,9 @@ class Records:
             buffer += chunk
             if len(buffer) < self._run_bytes and not is_last:
                 continue
-            closed = self._end_tag(buffer, self._root.encode(), max(0, searched - _LONGEST_TAG))
+            start = max(0, searched - _LONGEST_TAG)
+            last = self._last_end(buffer, start)
+            closed = self._end_tag(buffer, self._root.encode(), max(start, last))  # behind all records
             if not is_open:
                 first = self._mark.search(buffer, 0, len(buffer) if closed is None else closed[0])
                 if first is None and closed is not None:
@@ -68,10 +70,10 @@ class Records:
                 is_open = first is not None
                 before = first.start() if first else max(0, len(buffer) - _LONGEST_TAG)
                 del buffer[:before]
-                searched = 0
+                last = max(0, last - before)
                 closed = closed and (closed[0] - before, closed[1] - before)
             if is_open:
-                end = closed[0] if closed else self._last_end(buffer, max(0, searched - _LONGEST_TAG))
+                end = closed[0] if closed else last
                 if end and self._mark.search(buffer, 0, end):
                     yield bytes(memoryview(buffer)[:end])
                 del buffer[:end]
@@ -115,10 +117,6 @@ class Records:
             start = None if mark[1] else mark.start()
         if start is not None:
             yield run[start:]
-
-    def count(self, run: bytes) -> int:
-        """How many end tags of records a run has."""
-        return sum(run.count(b"</" + name + b">") for name in self._names)
 
     def parse(self, records: bytes) -> list[Element]:
         """The elements of records end to end. Raises Unusable where any is broken."""
