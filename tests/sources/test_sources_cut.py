@@ -156,8 +156,13 @@ def test_lists_are_cut_out_of_records(record: str, left: str):
 
 @pytest.mark.parametrize(
     "record",
-    ["<AuthorList>", "<AuthorList></AuthorList >", "<AuthorList x='/'/><GrantList><!-- ", "<ReferenceList><ReferenceList/>"],
-)  # fmt: skip
+    [
+        "<AuthorList>",
+        "<AuthorList></AuthorList >",
+        "<AuthorList x='/'/><GrantList><!-- ",
+        "<ReferenceList><ReferenceList/>",
+    ],
+)
 def test_records_whose_lists_do_not_end_stay_whole(record: str):
     data = f"<PubmedArticle>{record}</PubmedArticle><PubmedArticle><AuthorList></AuthorList></PubmedArticle>".encode()
     assert cut_records(data) is data
