@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -30,6 +31,15 @@ SIZES = (
 
 def render_card(facts: Mapping[str, Any]) -> str:
     """The card's text from the facts of a manifest; the same facts give the same text."""
+    return str(
+        _template().render(
+            **facts, metadata=_metadata(facts), pretty_name=PRETTY_NAME, meaning=MEANING, biolm=biolm.__version__
+        )
+    )
+
+
+@cache
+def _template() -> Any:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(  # noqa: S701  the output is Markdown, not HTML
@@ -37,10 +47,7 @@ def render_card(facts: Mapping[str, Any]) -> str:
     )
     environment.filters["cell"] = _cell
     environment.filters["by_decade"] = by_decade
-    template = environment.from_string(files("biolm.corpus").joinpath("card.md.j2").read_text("utf-8"))
-    return template.render(
-        **facts, metadata=_metadata(facts), pretty_name=PRETTY_NAME, meaning=MEANING, biolm=biolm.__version__
-    )
+    return environment.from_string(files("biolm.corpus").joinpath("card.md.j2").read_text("utf-8"))
 
 
 def _metadata(facts: Mapping[str, Any]) -> str:

@@ -115,8 +115,8 @@ def write_extract(
     """
     schema = _passages_schema(config)
     facts = ExtractFacts()
-    papers: dict[str, list[Any]] = {name: [] for name in ARTICLES.names}
-    found: dict[str, list[Any]] = {name: [] for name in PASSAGES.names[:7]}
+    papers: list[tuple[Any, ...]] = []
+    found: list[tuple[Any, ...]] = []
     characters = 0
     with (
         pq.ParquetWriter(articles, ARTICLES, compression="lz4", use_dictionary=_REPEATED) as to_articles,
@@ -124,12 +124,13 @@ def write_extract(
     ):
 
         def flush() -> None:
-            if papers["source"]:
-                to_articles.write_table(pa.table(papers, schema=ARTICLES))
-            if found["article"]:
+            if papers:
+                columns = dict(zip(ARTICLES.names, zip(*papers, strict=True), strict=True))
+                to_articles.write_table(pa.table(columns, schema=ARTICLES))
+            if found:
                 to_passages.write_table(_measured(found, schema, config))
-            for column in (*papers.values(), *found.values()):
-                column.clear()
+            papers.clear()
+            found.clear()
 
         for record in records:
             if isinstance(record, Unreadable):
@@ -138,12 +139,13 @@ def write_extract(
             if isinstance(record, Deletion):
                 facts.deletions.append((_sequence(record.source), tuple(map(int, record.pmids))))
                 continue
-            count, length = _add_passages(record, facts.articles, found)
-            _add_article(record, count, papers)
+            rows = _passages(record, facts.articles)
+            found += rows
+            papers.append(_article(record, len(rows)))
             facts.articles += 1
-            facts.passages += count
-            characters += length
-            if len(found["article"]) >= BATCH_PASSAGES or characters >= BATCH_CHARACTERS:
+            facts.passages += len(rows)
+            characters += sum(len(row[4]) for row in rows)
+            if len(found) >= BATCH_PASSAGES or characters >= BATCH_CHARACTERS:
                 flush()
                 characters = 0
             if facts.articles % 256 == 0:
@@ -160,7 +162,8 @@ _REPEATED = [
 """Columns whose values repeat, so that a dictionary pays."""
 
 
-def _add_article(article: Article, passages: int, columns: dict[str, list[Any]]) -> None:
+def _article(article: Article, passages: int) -> tuple[Any, ...]:
+    """A row of ARTICLES."""
     pmid, pmcid = int(article.pmid or 0), int((article.pmcid or "PMC0")[3:])
     if article.doi:
         name = f"doi:{article.doi}"
@@ -170,7 +173,7 @@ def _add_article(article: Article, passages: int, columns: dict[str, list[Any]])
         name = f"pmcid:{article.pmcid}"
     else:
         name = f"sha256:{article.content_hash}"
-    row = (
+    return (
         *(article.source, name, pmid, pmcid, article.doi),
         hash64(name) if article.doi else 0,
         0 if article.doi or pmid or pmcid else hash64(name),
@@ -179,41 +182,38 @@ def _add_article(article: Article, passages: int, columns: dict[str, list[Any]])
         *(article.manuscript, article.retracted, "|".join(article.retracts), "|".join(article.types)),
         passages,
     )
-    for column, value in zip(columns.values(), row, strict=True):
-        column.append(value)
 
 
-def _add_passages(article: Article, row: int, columns: dict[str, list[Any]]) -> tuple[int, int]:
-    """Add an article's passages; their number, and that of their characters."""
-    rows: list[tuple[Section, str | None, str, str, str | None, str | None]] = [
-        ("abstract", abstract.kind, "", abstract.text.strip(), abstract.language or article.language, None)
+def _passages(article: Article, row: int) -> list[tuple[Any, ...]]:
+    """Rows of PASSAGES, as far as the article tells them."""
+    rows: list[tuple[Any, ...]] = [
+        (row, "abstract", abstract.kind, "", abstract.text.strip(), abstract.language or article.language, None)
         for abstract in article.abstracts
     ]
     for figure in article.figures:
         text = f"{figure.title.strip()} {figure.caption.strip()}".strip()
         section: Section = "supplementary_legend" if figure.supplementary else "figure_legend"
-        rows.append((section, None, figure.label, text, article.language, figure.rights))
-    for values in rows:
-        for column, value in zip(columns.values(), (row, *values), strict=True):
-            column.append(value)
-    return len(rows), sum(len(values[3]) for values in rows)
+        rows.append((row, section, None, figure.label, text, article.language, figure.rights))
+    return rows
 
 
-def _measured(found: dict[str, list[Any]], schema: pa.Schema, config: ExtractConfig) -> pa.Table:
+def _measured(found: list[tuple[Any, ...]], schema: pa.Schema, config: ExtractConfig) -> pa.Table:
     """A batch of passages with what the filters need to know of them."""
-    texts = pa.array(found["text"], pa.string())
-    columns: dict[str, Any] = dict(found) | {
+    columns: dict[str, Any] = dict(zip(PASSAGES.names, zip(*found, strict=True), strict=False))
+    plain = columns["text"]
+    texts = pa.array(plain, pa.string())
+    columns |= {
         "text": texts,
-        "characters": list(map(len, found["text"])),
+        "characters": list(map(len, plain)),
         "letters": letter_shares(texts),
         "boilerplate": is_boilerplate(texts),
-        "text_key": list(map(text_key, found["text"])),
+        "text_key": list(map(text_key, plain)),
     }
     if config.detect_language:
-        columns["detected"], columns["certainty"] = detect(found["text"])
+        columns["detected"], columns["certainty"] = detect(plain)
     if config.near_duplicates:
         columns["signature"] = pa.FixedSizeBinaryArray.from_buffers(
-            pa.binary(SIGNATURE_BYTES), len(texts), [None, pa.py_buffer(signatures(found["text"]))]
+            pa.binary(SIGNATURE_BYTES), len(texts), [None, pa.py_buffer(signatures(plain))]
         )
     return pa.table(columns, schema=schema)
 

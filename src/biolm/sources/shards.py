@@ -31,7 +31,7 @@ from biolm.sources.read import Stream, read_file
 from biolm.sources.remote import is_url, name_of, remote_files, shown
 from biolm.sources.xml import PAPERS, Unusable, one_line
 
-GROUP_FILES = 64
+GROUP_FILES = 256
 """Files of a group on average; at most four times as many."""
 GROUP_BYTES = 32 << 20
 """A group ends before the file that would exceed this."""
