@@ -168,6 +168,18 @@ def test_records_whose_lists_do_not_end_stay_whole(record: str):
     assert cut_records(data) is data
 
 
+def test_supplements_of_a_bundle_are_read_too(tmp_path: Path):
+    paper = jats(
+        "<article-id pub-id-type='pmc'>1</article-id>",
+        f"<supplementary-material>{LEGEND}</supplementary-material>",
+    )
+    bundle = b"<articles>" + paper + b"</articles>"
+    for supplementary, count in ((True, 1), (False, 0)):
+        (article,) = read(tmp_path, bundle, TextOptions(supplementary=supplementary))
+        assert isinstance(article, Article)
+        assert len(article.figures) == count
+
+
 def same_without_cutting(path: Path, members: list[str] | None = None) -> int:
     found = list(read_source(path, members))
     with pytest.MonkeyPatch.context() as patched:

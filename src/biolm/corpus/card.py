@@ -33,7 +33,11 @@ def render_card(facts: Mapping[str, Any]) -> str:
     """The card's text from the facts of a manifest; the same facts give the same text."""
     return str(
         _template().render(
-            **facts, metadata=_metadata(facts), pretty_name=PRETTY_NAME, meaning=MEANING, biolm=biolm.__version__
+            **facts,
+            metadata=_metadata(facts),
+            pretty_name=PRETTY_NAME,
+            meaning=MEANING,
+            biolm=biolm.__version__,
         )
     )
 

@@ -187,7 +187,15 @@ def _article(article: Article, passages: int) -> tuple[Any, ...]:
 def _passages(article: Article, row: int) -> list[tuple[Any, ...]]:
     """Rows of PASSAGES, as far as the article tells them."""
     rows: list[tuple[Any, ...]] = [
-        (row, "abstract", abstract.kind, "", abstract.text.strip(), abstract.language or article.language, None)
+        (
+            row,
+            "abstract",
+            abstract.kind,
+            "",
+            abstract.text.strip(),
+            abstract.language or article.language,
+            None,
+        )
         for abstract in article.abstracts
     ]
     for figure in article.figures:

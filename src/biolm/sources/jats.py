@@ -26,7 +26,7 @@ ONLY_A_FILE = re.compile(
     r"(?:(?:electronic )?(?:suppl\w*|supporting|additional|extended)[ .])?"
     r"(?:materials?|files?|information|data|data ?sets?|appendix|tables?|fig(?:ure|\.)?s?|movies?|videos?|audio|notes?|"
     r"methods?|text|source data|peer review file|review process file|reporting summary|transparent reporting form)?"
-    r"(?: and (?:tables?|figures?|methods?))?[\s\d.:,SA-Z–-]{0,12}\W*",
+    r"(?: and (?:tables?|figures?|methods?))?(?-i:[\s\d.:,A-Z–-]{0,12})\W*",
     re.IGNORECASE,
 )
 """A supplement's caption that says no more than that it is one: "Supplementary material 1"."""

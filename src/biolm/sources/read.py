@@ -153,7 +153,7 @@ def _read_records(runs: Records, name: str, options: TextOptions, *, together: b
         for place in range(count):
             source = f"{name}#{number + place}"
             try:
-                element = elements[place] if elements else _record(runs, (records or [])[place])
+                element = elements[place] if elements else _record(runs, (records or [])[place], options)
                 kind = local_name(element)
                 if kind == DELETION:
                     yield parse_deletion(element, name)
@@ -188,9 +188,10 @@ def _only(elements: list[Element]) -> Element:
     return elements[0]
 
 
-def _record(runs: Records, record: bytes) -> Element:
+def _record(runs: Records, record: bytes, options: TextOptions) -> Element:
     """The element of one record, read whole where it does not parse when cut."""
-    short = cut_article(record) if record.rstrip().endswith(b"article>") else cut_records(record)
+    is_article = record.rstrip().endswith(b"article>")
+    short = cut_article(record, supplementary=options.supplementary) if is_article else cut_records(record)
     if short is not record:
         with suppress(Unusable):
             return _only(runs.parse(short))
