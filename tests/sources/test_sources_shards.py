@@ -19,7 +19,7 @@ def names(shards) -> list[list[str]]:
 
 
 def test_shards_give_what_the_source_gives(tmp_path: Path):
-    papers = write_papers(tmp_path / "papers", 200)
+    papers = write_papers(tmp_path / "papers", 4 * GROUP_FILES + 1)
     (papers / "broken.xml").write_text("<article><front>")
     shards = plan_shards(papers, "papers")
     assert len(shards) > 1
@@ -28,7 +28,7 @@ def test_shards_give_what_the_source_gives(tmp_path: Path):
 
 
 def test_a_file_more_changes_only_its_own_group(tmp_path: Path):
-    papers = write_papers(tmp_path / "papers", 600)
+    papers = write_papers(tmp_path / "papers", 1500)
     before = plan_shards(papers, "papers")
     (papers / "PMC00300a.xml").write_bytes((papers / "PMC00300.xml").read_bytes())
     after = plan_shards(papers, "papers")
