@@ -23,7 +23,7 @@ CONFIG = CorpusConfig(shares=parse_shares("8/1/1"))
 @pytest.fixture
 def papers(tmp_path: Path) -> list[Path]:
     """Small papers in groups, and PubMed files of which one has new versions of the other's records."""
-    write_papers(tmp_path / "jats", 300)
+    write_papers(tmp_path / "jats", 1500)
     write_pubmed(tmp_path / "pubmed" / "pubmed20n0001.xml", range(1, 2001), words=80)
     write_pubmed(tmp_path / "pubmed" / "pubmed20n0002.xml", range(1500, 2500), words=80)
     return [tmp_path / "jats", tmp_path / "pubmed"]

@@ -51,7 +51,7 @@ class SlowShard:
 
 
 def test_a_node_that_is_lost_changes_no_byte(cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    papers = write_papers(tmp_path / "papers", 400)
+    papers = write_papers(tmp_path / "papers", 2500)
     write_pubmed(papers / "pubmed20n0001.xml", range(1, 300))
     alone = Running(workers=1, work=str(tmp_path / "alone"))
     build_corpus([papers], tmp_path / "expected", CONFIG, Silent(), alone)
