@@ -23,7 +23,7 @@ ACCENTS = {
 }  # fmt: skip
 _ONE_TERM = re.compile(r"[+−–-]?[^\W_]+(?:\.\d+)?[′*†]*|[^\w\s]|\(.*\)")
 _CHARGE = re.compile(r"[0-9]*[+−–-]|[•·˙⋅] ?[+−–-]")
-_MARK = re.compile(r"[′″*†‡°]+")
+_MARK = re.compile(r"[′″*∗⋆†‡°]+")
 _DEGREES = ("∘", "°")
 _FUNCTIONS = frozenset([
     "log", "ln", "lg", "exp", "sin", "cos", "tan", "cot", "arg",
