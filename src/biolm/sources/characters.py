@@ -15,6 +15,7 @@ REPLACED = {
     "\u00b5": "\u03bc",  # micro sign → mu
     "\u2206": "\u0394",  # increment → Delta
     "\u2126": "\u03a9",  # ohm → Omega
+    "\u2217": "*",  # asterisk operator: what publishers write for the marks of significance
     "\ufb00": "ff",
     "\ufb01": "fi",
     "\ufb02": "fl",

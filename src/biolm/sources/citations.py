@@ -1,10 +1,10 @@
 """What leaves a text with the brackets and commas that only it needs: citations, cross-references, pictures.
 
 Dropped: a superscript of nothing but citations; a bracket of nothing but citations ("[1, 3–5]", "(Smith
-2010; Wu 2011)", "(see Wu 2011)"), or such a part of one between semicolons ("(Fig. 2; Wu 2011)" keeps Fig. 2); a
-short number set directly behind a word, which the page raises.
-Kept: a citation that is a word of its sentence ("in ref. 4", "data from [5]", "as Wu et al. 2011 found"), and
-one in a bracket with other words ("(measured by Wu 2011)").
+2010; Wu 2011)", "(see Wu 2011)"), names before a linked year among them, or such a part of one between semicolons
+("(Fig. 2; Wu 2011)" keeps Fig. 2); a short number set directly behind a word, which the page raises.
+Kept: a citation that is a word of its sentence ("in ref. 4", "data from [5]", "as Wu et al. 2011 found"), one in a
+bracket with other words ("(measured by Wu 2011)"), and a bracket behind a value ("= 4 [1–8]"), which is its range.
 Cross-references, where they are dropped, follow the same rules.
 
 The walk over the elements puts marks around a citation and where a picture was; `without_citations` then
@@ -20,14 +20,21 @@ cross-reference that goes as citations do; a picture left out. XML can hold none
 _SPACES = re.compile(r"\s+")
 _CITED = rf"{OPEN}[^{OPEN}{CLOSE}]*{CLOSE}"
 _BETWEEN = rf"(?:[\s,;–—−‐-]|and\b|&|{GONE})*"
-_LEAD = (
-    r"(?:\s*(?:see(?: also)?|e\.g\.|cf\.|reviewed (?:in|by)|shown in|available (?:at|from)|accessed),?\s)?\s*"
+_LEAD = r"(?:\s*(?:see(?: also)?|e\.g\.|cf\.|reviewed (?:in|by)|shown in|available (?:at|from)|accessed)[,:]?\s)?\s*"
+_LOWER = "a-zß-öø-ÿ"
+_SURNAME = rf"[^\W\d_{_LOWER}](?:[^\W\d_{_LOWER}]|['’‐-])*+[{_LOWER}](?:[^\W\d_]|['’‐-])*+"
+_PARTICLE = r"(?:de|del|der|den|des|dos|du|da|di|la|le|van|von|ter|ten)(?!\w)"
+_BESIDE_NAME = rf"(?:{_SURNAME}|{_PARTICLE}|et al\b\.?|and\b|&|(?:[^\W\d_{_LOWER}]\.-?)+)"
+_BY_NAME = (
+    rf"(?-i:(?:{_PARTICLE}\s)*+{_SURNAME}(?:,?\s{_BESIDE_NAME})*+,?\s?{OPEN}\s*(?:19|20)\d\d[a-z]?\s*{CLOSE})"
 )
+"""Authors in front of a year that alone is linked: "Lo Presti et al., 2015"; an acronym is no author."""
 _RAISED = re.compile(rf"{OPEN}{RAISED}([^{CLOSE}]*){CLOSE}")
 _ONLY = re.compile(rf"(?:[\s,;–—−‐\[\]()-]++|{GONE}|{_CITED})++")
 _NAMED = re.compile(rf"\b(?:refs?|references?|numbers?)\.?,?\s*{OPEN}?$", re.IGNORECASE)
 _GOVERNED = re.compile(
-    r"\b(?:of|from|in|by|to|with|than|see|and|after|as|at|between|following|on|per|under|using|via)\s$",
+    r"(?:\b(?:of|from|in|by|to|with|than|see|and|after|as|at|between|following|on|per|under|using|via)|"
+    r"[=≈]\s?[\d.·]{1,8})\s$",
     re.IGNORECASE,
 )
 _OWN_BRACKETS = re.compile(rf"{OPEN}\s*(?:\[[^][{CLOSE}]*\]|\([^(){CLOSE}]*\))\s*{CLOSE}")
@@ -39,7 +46,8 @@ _POINTER = (
 _PANELS = r"\s*[A-Za-z]?(?:\s*(?:,|and|&|–|-)\s*[A-Za-z])*(?=\s*(?:[,;)\]]|$))"
 _POINTS = rf"{_POINTER}{OPEN}{POINTED}[^{OPEN}{CLOSE}]*{CLOSE}{_PANELS}(?:\s+fig(?:ure)?s?\b)?"
 _PART = re.compile(
-    rf"{_LEAD}(?:{_POINTS}|{_CITED})(?:{_BETWEEN}(?:{_POINTS}|{_CITED}))*[\s,]*", re.IGNORECASE
+    rf"{_LEAD}(?:{_POINTS}|{_BY_NAME}|{_CITED})(?:{_BETWEEN}(?:{_POINTS}|{_BY_NAME}|{_CITED}))*[\s,]*",
+    re.IGNORECASE,
 )
 _POINTS_FIRST = re.compile(rf"{_LEAD}{_POINTS}(?:{_BETWEEN}{_POINTS})*\s*,\s*", re.IGNORECASE)
 _POINTS_LAST = re.compile(rf"\s*,{_LEAD}{_POINTS}(?:{_BETWEEN}{_POINTS})*\s*$", re.IGNORECASE)

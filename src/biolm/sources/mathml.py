@@ -23,7 +23,9 @@ ACCENTS = {
 }  # fmt: skip
 _ONE_TERM = re.compile(r"[+−–-]?[^\W_]+(?:\.\d+)?[′*†]*|[^\w\s]|\(.*\)")
 _CHARGE = re.compile(r"[0-9]*[+−–-]|[•·˙⋅] ?[+−–-]")
-_MARK = re.compile(r"[′″*†‡°]+")
+_COUNT = re.compile(r"\d+(?:[^\W\d_]{3,})?")
+"""What stands plainly below a letter: "2", "2max"."""
+_MARK = re.compile(r"[′″*∗⋆†‡°]+")
 _DEGREES = ("∘", "°")
 _FUNCTIONS = frozenset([
     "log", "ln", "lg", "exp", "sin", "cos", "tan", "cot", "arg",
@@ -112,7 +114,7 @@ def raised(base: str, text: str) -> str:
 
 def lowered(base: str, text: str) -> str:
     """A subscript as it stands behind its base."""
-    if not base.strip() or (text.isdigit() and not base[-1].isdigit()):
+    if not base.strip() or (_COUNT.fullmatch(text) and not base[-1].isdigit()):
         return text
     return in_script(text, "_")
 

@@ -4,8 +4,8 @@ A superscript gets a "^" where leaving it out would change a value: a number abo
 bracket (10^6, m^2, s^−1, (x + y)^2), and anything but a mark above a lone 10 or e (10^n, e^−kt). It is
 written plainly where readers write it plainly: charges (Ca2+, SO42−, Cl−), isotopes, which stand before their symbol
 (90Sr, [3H], δ13C), ordinals (1st), numbers of residues and fragments (His706, pSer15, S90, TaPDS500: two digits above a
-lone capital and three above any letter are no power), genotypes and marks (p53−/−, CD8hi, TM). A raised o before
-C or F is a degree sign.
+lone capital and three above any letter are no power), genotypes and marks (p53−/−, CD8hi). A raised o before
+C or F is a degree sign, a raised TM behind a word is ™.
 
 A subscript is written plainly (CO2, IC50), with a "_" only between two digits, which would fuse.
 """
@@ -41,6 +41,8 @@ def superscript(before: str, text: str, after: str = "") -> str:
     if content == "∘":
         return text.replace(content, "°")
     base = before[-1:]
+    if content == "TM" and base.isalnum():
+        return text.replace(content, "™")
     if base == " " and _NEGATIVE.fullmatch(content):  # "kg <sup>−1</sup>", "10 <sup>−3</sup>"
         base = before.rstrip()[-1:]
         raised = base.isalnum()

@@ -76,6 +76,8 @@ _UNLINKED = re.compile(r"[^\W\d_)\]][.,;]\d{1,3}\s?")
 is an isotope."""
 _BEHIND_WORD = re.compile(r"[^\W_]$|(?<!\bref)(?<!\brefs)[.)\]”\"]$")
 _CITED_NUMBER = re.compile(r"\s*\d{1,3}[a-z]?\s*")
+_NOTE_MARKS = "*∗†‡§¶# "
+"""Raised signs that begin a note, and belong to nothing before them."""
 _SAYS = re.compile(r"[^\s\x00-\x1f]")
 _WORD = re.compile(r"[^\W\d_]{3}")
 
@@ -189,6 +191,9 @@ def _superscript(element: Element, out: list[str], rules: Rules) -> None:
         return
     ends = after or element.getnext() is None
     unlinked = ends and _UNLINKED.fullmatch(f"{before[-2:]}{raw}{after[:1]}")
+    if ends and not after[:1].isalnum() and raw.strip(_NOTE_MARKS) and _is_set_off(element, out):
+        del out[-1]
+        before = _last(out)
     if rules.options.citations == "drop":
         out.append(f"{OPEN}{RAISED}{raw}{CLOSE}" if unlinked else superscript(before, raw, after))
     elif unlinked or _is_cited(element):
@@ -204,7 +209,22 @@ def _is_cited(raised: Element) -> bool:
     )
 
 
+def _is_set_off(script: Element, out: list[str]) -> bool:
+    """Whether only a line break of the file stands between a script and the element that it belongs to."""
+    base = script.getprevious()
+    white = base.tail if base is not None else None
+    return bool(
+        white
+        and "\n" in white
+        and white.isspace()
+        and out[-1:] == [white]
+        and "".join(out[-4:-1])[-1:].isalnum()
+    )
+
+
 def _subscript(element: Element, out: list[str], rules: Rules) -> None:
+    if _is_set_off(element, out):
+        del out[-1]
     out.append(subscript(_last(out), raw_text(element, rules)))
 
 
