@@ -31,7 +31,7 @@ CUT_OFF = "cut off: its data end too early"
 _GZIP = b"\x1f\x8b"
 _MAX_HEADER_BYTES = 1 << 20
 """Of a tar's long names and attributes, which tarfile reads into memory as they come."""
-_BROKEN = (
+BROKEN = (
     *(OSError, ValueError, OverflowError, RuntimeError, IndexError, KeyError),
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError, isal_zlib.error),
 )
@@ -59,7 +59,7 @@ def unpacked_chunks(stream: Stream) -> Iterator[bytes]:
             yield chunk
     except EOFError:
         raise Unusable(CUT_OFF) from None
-    except _BROKEN as error:
+    except BROKEN as error:
         raise Unusable(f"damaged: {one_line(error)}") from None
 
 
@@ -84,7 +84,7 @@ def tar_members(file: io.BufferedReader, wanted: Callable[[str], bool]) -> Itera
             pass
     except EOFError:
         raise Unusable(CUT_OFF) from None
-    except _BROKEN as error:
+    except BROKEN as error:
         raise Unusable(f"damaged: {one_line(error)}") from None
 
 
@@ -95,7 +95,7 @@ def zip_members(file: io.BufferedReader, wanted: Callable[[str], bool] | None) -
     """
     try:
         archive = zipfile.ZipFile(file)
-    except (*_BROKEN, EOFError) as error:
+    except (*BROKEN, EOFError) as error:
         raise Unusable(f"no whole zip archive: {one_line(error)}") from None
     with archive:
         for entry in zip_papers(archive) if wanted is None else archive.infolist():
@@ -110,7 +110,7 @@ def zip_papers(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     """
     try:
         articles = meca_articles(archive)
-    except (*_BROKEN, EOFError) as error:
+    except (*BROKEN, EOFError) as error:
         raise Unusable(f"damaged: {one_line(error)}") from None
     return [
         entry
@@ -127,7 +127,7 @@ def zip_papers(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
 def _zip_chunks(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Iterator[bytes]:
     try:
         stream = archive.open(entry)
-    except (*_BROKEN, EOFError) as error:
+    except (*BROKEN, EOFError) as error:
         raise Unusable(f"damaged: {one_line(error)}") from None
     with stream:
         yield from unpacked_chunks(stream)

@@ -15,7 +15,7 @@ from pathlib import Path
 from biolm.artifacts import sha256_file, sha256_json
 from biolm.errors import InputError
 from biolm.records import Unreadable
-from biolm.sources.archives import zip_papers
+from biolm.sources.archives import BROKEN, zip_papers
 from biolm.sources.files import (
     NO_MEMBERS,
     TAR_ENDINGS,
@@ -94,7 +94,7 @@ def _zipped(file: PaperFile, members: Collection[str] | None) -> Iterator[PaperF
     try:
         with zipfile.ZipFile(file.path) as archive:
             papers = zip_papers(archive) if members is None else archive.infolist()
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
+    except (*BROKEN, EOFError) as error:
         raise Unusable(f"no whole zip archive: {one_line(error)}") from None
     found: dict[str, list[zipfile.ZipInfo]] = {}
     for entry in papers:
