@@ -228,20 +228,21 @@ def _figures(root: Element, options: TextOptions) -> Iterator[Figure]:
     for element in root.iter(*_any_space(names)):
         if look_up and any(local_name(ancestor) in OTHER_ARTICLES for ancestor in element.iterancestors()):
             continue
-        caption = _first(element, "caption")
-        if caption is None:
+        parts = _parts(element)
+        if not parts["caption"]:
             continue
+        caption = parts["caption"][0]
         title, text = text_of(_first(caption, "title"), rules=rules), text_of(caption, untitled, rules)
         supplementary = local_name(element) in SUPPLEMENTS
         if supplementary:
             title, text = FILE_NOTE.sub("", title), FILE_NOTE.sub("", text)
         if (title or text) and not (supplementary and ONLY_A_FILE.fullmatch(f"{title} {text}".strip())):
             yield Figure(
-                label=text_of(_first(element, "label"), rules=rules),
+                label=text_of(parts["label"][0], rules=rules) if parts["label"] else "",
                 title=title,
                 caption=text,
                 supplementary=supplementary,
-                rights=_rights(element),
+                rights=_rights(element) if "attrib" in parts or "permissions" in parts else None,
             )
 
 
