@@ -199,13 +199,14 @@ def _source_facts(inputs: list[Input], extracted: list[Extracted]) -> list[dict[
     for source in inputs:
         mine = extracted[begin : begin + len(source.shards)]
         begin += len(source.shards)
-        files = [file for shard in source.shards for file in shard.files]
-        said: dict[str, Any] = {"name": source.name, "bytes": sum(file.bytes for file in files)}
-        if source.folder or len(files) > 1:
-            said["files"] = len(files)
-        members = [member for file in files for member in file.members or ()]
-        if members:
-            said["members"] = members
+        files = sum(shard.count for shard in source.shards)
+        said: dict[str, Any] = {"name": source.name, "bytes": sum(shard.size for shard in source.shards)}
+        if source.folder or files > 1:
+            said["files"] = files
+        if source.shards[0].files[0].members is not None:  # of an archive: then all have them
+            said["members"] = [
+                member for shard in source.shards for file in shard.files for member in file.members or ()
+            ]
         said["sha256"] = sha256_json([extract.identity for extract in mine])
         facts.append(said | {"extracts": [extract.key for extract in mine]})
     return facts

@@ -65,7 +65,7 @@ def extract_all(
     engine: Engine = "local",
 ) -> list[Extracted]:
     """The extracts of all shards, in their order. Raises InputError where a source cannot be used."""
-    sizes = [shard.bytes for shard in shards]
+    sizes = [shard.size for shard in shards]
     results: dict[int, Extracted] = {}
     done = articles = 0
     started = time.monotonic()

@@ -7,7 +7,7 @@ Beside it may lie another that says something of the papers in it: its sidecar.
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,24 +139,25 @@ class _Entry:
     path: Path
     name: str
     is_folder: bool
-    beside: frozenset[str]
+    beside: Mapping[str, bool]
     """Names of everything in the same folder."""
 
 
 def _listing(folder: Path, name: str) -> Iterator[_Entry]:
-    """The papers, archives and folders in a folder, so ordered that a walk gives whole names in order."""
+    """The papers, archives and folders in a folder, so ordered that a walk gives whole names in order.
+
+    The folder is listed at once; memory is that of its names.
+    """
     try:
         with os.scandir(folder) as entries:
             kinds = {entry.name: _is_folder(entry) for entry in entries}
     except OSError as error:
         raise unopened(error) from None
-    beside = frozenset(kinds)
     found = [
-        _Entry(folder / entry, f"{name}/{portable(entry)}", is_folder, beside)
-        for entry, is_folder in kinds.items()
-        if is_folder or entry.lower().endswith(FOLDER_ENDINGS)
+        entry for entry, is_folder in kinds.items() if is_folder or entry.lower().endswith(FOLDER_ENDINGS)
     ]
-    return iter(sorted(found, key=lambda entry: f"{entry.name}/" if entry.is_folder else entry.name))
+    found.sort(key=lambda entry: f"{portable(entry)}/" if kinds[entry] else portable(entry))
+    return (_Entry(folder / entry, f"{name}/{portable(entry)}", kinds[entry], kinds) for entry in found)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -6,11 +6,14 @@ changes its own group and no other. Nothing here depends on how many processes w
 """
 
 import hashlib
+import json
 import os
 import zipfile
-from collections.abc import Collection, Iterable, Iterator
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from biolm.artifacts import sha256_file, sha256_json
 from biolm.errors import InputError
@@ -44,14 +47,42 @@ _DEFAULT = TextOptions()
 class Shard:
     """Files that one worker reads, one after another."""
 
-    files: tuple[PaperFile, ...]
+    packed: bytes
+    """They, compressed: some twenty bytes each, where millions are planned at once."""
+    count: int
+    size: int
+    """Their bytes together."""
     alone: bool
     """Whether its one file is the source itself, which must be usable; a file of a folder may be bad."""
 
+    @classmethod
+    def of(cls, files: Sequence[PaperFile], *, alone: bool) -> "Shard":
+        """The shard of some files."""
+        packed = zlib.compress(json.dumps(list(map(_facts, files))).encode(), 1)
+        return cls(packed=packed, count=len(files), size=sum(file.bytes for file in files), alone=alone)
+
     @property
-    def bytes(self) -> int:
-        """Size of its files."""
-        return sum(file.bytes for file in self.files)
+    def files(self) -> tuple[PaperFile, ...]:
+        """The files in their order."""
+        return tuple(map(_paper_file, json.loads(zlib.decompress(self.packed))))
+
+
+def _facts(file: PaperFile) -> list[Any]:
+    beside = file.sidecar and [file.sidecar.path, file.sidecar.name, file.sidecar.content]
+    return [file.path, file.name, file.bytes, file.members, file.content, file.problem, beside]
+
+
+def _paper_file(facts: list[Any]) -> PaperFile:
+    path, name, size, members, content, problem, beside = facts
+    return PaperFile(
+        path=path,
+        name=name,
+        bytes=size,
+        members=None if members is None else tuple(members),
+        content=content,
+        problem=problem,
+        sidecar=beside and Sidecar(path=beside[0], name=beside[1], content=beside[2]),
+    )
 
 
 def plan_shards(path: str | Path, name: str, members: Collection[str] | None = None) -> list[Shard]:
@@ -61,7 +92,7 @@ def plan_shards(path: str | Path, name: str, members: Collection[str] | None = N
     """
     try:
         return [
-            Shard(files=files, alone=_is_source(files, name))
+            Shard.of(files, alone=_is_source(files, name))
             for files in _groups(_listed(path, name, members))
         ]
     except Unusable as error:
