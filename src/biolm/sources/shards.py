@@ -92,8 +92,7 @@ def plan_shards(path: str | Path, name: str, members: Collection[str] | None = N
     """
     try:
         return [
-            Shard.of(files, alone=_is_source(files, name))
-            for files in _groups(_listed(path, name, members))
+            Shard.of(files, alone=_is_source(files, name)) for files in _groups(_listed(path, name, members))
         ]
     except Unusable as error:
         where = shown(str(path)) if is_url(str(path)) else path
