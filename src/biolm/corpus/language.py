@@ -17,8 +17,8 @@ MIN_CHARACTERS = 80
 another language with MIN_CERTAINTY (0.04 %, some of them Spanish there), and 71 of the 81 others are found."""
 READ_CHARACTERS = 300
 """Characters that are looked at, from the first: with 800 the same were kept, in twice the time; with 200 one of 80
-others was missed. An abstract that ends in its own translation stays what it begins as; of the whole of such texts, half
-English and half Spanish, the model makes Spanish with up to 0.78."""
+others was missed. An abstract that ends in its own translation stays what it begins as; of the whole of such texts,
+half English and half Spanish, the model makes Spanish with up to 0.78."""
 UNKNOWN = "und"
 """The code of a text without any letter (ISO 639-2)."""
 MACRO_LANGUAGES = {"arz": "ar", "azb": "az", "ckb": "ku", "nn": "no", "wuu": "zh", "yue": "zh"}
