@@ -2,9 +2,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from corpus_papers import article, corpus_of, prose
 
 from biolm.artifacts import read_manifest, verify_files, write_manifest
+from biolm.cli import app
 from biolm.corpus.card import hub_languages, hub_licences
 from biolm.corpus.reader import KIND, VERSION, Corpus, open_corpus
 from biolm.corpus.show import corpus_facts
@@ -84,6 +86,17 @@ def test_facts_for_show_agree_with_the_passages(corpus: Corpus):
     assert len({example["text"] for example in other}) == 6
     assert other == corpus_facts(corpus, examples=6, seed=1)["examples"]
     assert other != corpus_facts(corpus, examples=6, seed=2)["examples"]
+
+
+def test_legends_of_supplements_have_a_column_where_there_are_any(corpus: Corpus, tmp_path: Path):
+    def headings(of: Corpus) -> str:
+        shown = CliRunner().invoke(app, ["corpus", "show", str(of.folder)])
+        return next(line for line in shown.stdout.splitlines() if "abstracts" in line)
+
+    film = Figure(label="Movie 1", caption=prose(7), supplementary=True)
+    with_films = corpus_of(tmp_path / "films", [article(1, figures=(film,))])
+    assert headings(corpus).split() == ["split", "papers", "passages", "abstracts", "legends", "characters"]
+    assert headings(with_films).split()[3:] == ["abstracts", "legends", "supplements", "characters"]
 
 
 def test_facts_of_a_single_passage(tmp_path: Path):

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+SECTIONS = {"abstract": "abstracts", "figure_legend": "legends", "supplementary_legend": "supplements"}
+"""Headings of the sections; the last is there in corpora with legends of supplements."""
 TOP = 10
 """How many journals and languages are listed."""
 LENGTHS = (0, 100, 200, 400, 600, 800, 1000, 1250, 1500, 2000, 3000, 5000)
@@ -83,12 +85,14 @@ def print_facts(facts: dict[str, Any], console: "Console") -> None:
         console.print()
 
     counts = facts["counts"]
-    splits = table("Passages", "split", "papers", "passages", "abstracts", "legends", "characters")
+    present = {name for of in facts["splits"].values() for name in of["sections"]}
+    headings = {name: heading for name, heading in SECTIONS.items() if name in present}
+    splits = table("Passages", "split", "papers", "passages", *headings.values(), "characters")
     for split, of in facts["splits"].items():
-        sections = (of["sections"][name]["passages"] for name in ("abstract", "figure_legend"))
+        sections = (of["sections"].get(name, {"passages": 0})["passages"] for name in headings)
         splits.add_row(split, *_numbers(of["documents"], of["passages"], *sections, of["characters"]))
     for split in facts["empty_splits"]:
-        splits.add_row(f"{split} (empty)", *_numbers(0, 0, 0, 0, 0))
+        splits.add_row(f"{split} (empty)", *_numbers(*[0] * (3 + len(headings))))
     show(splits)
 
     sums = table("From articles to passages", "step", "count")
