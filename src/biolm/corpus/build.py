@@ -25,6 +25,7 @@ from biolm.corpus.card import PRETTY_NAME, render_card
 from biolm.corpus.config import CorpusConfig, config_of
 from biolm.corpus.croissant import CROISSANT, croissant
 from biolm.corpus.engines import Engine, available_cores
+from biolm.corpus.extract import code_hash
 from biolm.corpus.held_out_texts import HeldOutTexts
 from biolm.corpus.inputs import Input, resolve_input
 from biolm.corpus.reader import KIND, VERSION, Corpus, open_corpus
@@ -36,6 +37,9 @@ from biolm.corpus.workspace import Workspace
 from biolm.corpus.write import REPORT, write_corpus, write_report
 from biolm.errors import ArtifactError, InputError
 from biolm.progress import Progress
+
+NAMED_SOURCES = 5
+"""How many sources an error lists by name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,10 +90,10 @@ def update_corpus(
     """The corpus `old` with more papers, as the new folder `out`; returns its manifest.
 
     Sources of the same name as one of the old corpus replace it; the others are read from their extracts, so
-    their papers need not be there any more. Versions, duplicates and retractions are decided anew over all
-    papers; a paper that was in the old corpus stays in its split. `held_out_texts`: the files that the old corpus
-    was built with. Raises ArtifactError where they are others, or extracts of the old corpus are not in the
-    workspace.
+    their papers need not be there any more, as long as the code that reads papers stays the same. Versions,
+    duplicates and retractions are decided anew over all papers; a paper that was in the old corpus stays in its
+    split. `held_out_texts`: the files that the old corpus was built with. Raises ArtifactError where they are
+    others, or extracts of the old corpus are not in the workspace or of other code.
     """
     running = running or Running()
     corpus = open_corpus(old)
@@ -101,14 +105,7 @@ def update_corpus(
     check_free(out)
     names = {source.name for source in inputs}
     earlier = [facts for facts in corpus.manifest["sources"] if facts["name"] not in names]
-    workspace = Workspace(running.work)
-    for facts in earlier:
-        missing = [key for key in facts["extracts"] if workspace.facts(key) is None]
-        if missing:
-            raise ArtifactError(
-                f"{len(missing)} of {len(facts['extracts'])} extracts of {facts['name']} are not in "
-                f"{workspace.address}; give that source again, or another --work"
-            )
+    _check_extracts(corpus, earlier, Workspace(running.work))
     config = config_of(corpus.manifest["settings"])
     if set(_named(held_out_texts)) != set(config.hold_out_texts):
         said = ", ".join(name.partition(" ")[0] for name in config.hold_out_texts) or "none"
@@ -117,6 +114,24 @@ def update_corpus(
         )
     texts = HeldOutTexts(held_out_texts) if held_out_texts else None
     return _build(inputs, earlier, corpus, out, config, texts, progress, running)
+
+
+def _check_extracts(corpus: Corpus, earlier: list[dict[str, Any]], workspace: Workspace) -> None:
+    """Raise ArtifactError unless the extracts of sources of the old corpus are there, and of today's code."""
+    if earlier and corpus.manifest.get("code") != code_hash():
+        names = [facts["name"] for facts in earlier]
+        more = f" and {len(names) - NAMED_SOURCES:,} more" if len(names) > NAMED_SOURCES else ""
+        raise ArtifactError(
+            f"{corpus.folder} was read by other code than this biolm's, and texts of the two must not mix; "
+            f"give its other sources again too: {', '.join(names[:NAMED_SOURCES])}{more}"
+        )
+    for facts in earlier:
+        missing = [key for key in facts["extracts"] if workspace.facts(key) is None]
+        if missing:
+            raise ArtifactError(
+                f"{len(missing)} of {len(facts['extracts'])} extracts of {facts['name']} are not in "
+                f"{workspace.address}; give that source again, or another --work, or build a corpus without it"
+            )
 
 
 def _named(texts: Sequence[Path]) -> tuple[str, ...]:
@@ -159,6 +174,7 @@ def _build(
         "settings": config.settings(),
         "sources": sources,
         "command": _command([source["name"] for source in sources], config),
+        "code": code_hash(),
     }
     if kind_of(out) == KIND:
         return _reuse(out, made_from, progress)
