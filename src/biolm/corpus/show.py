@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from biolm.corpus.card import by_decade
+from biolm.corpus.places import spelled
 from biolm.corpus.reader import Corpus
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def corpus_facts(corpus: Corpus, *, examples: int = 3, seed: int = 0) -> dict[st
                         shown.append({"split": split} | row)
                 seen[section] += len(rows)
     return {
-        "folder": str(corpus.folder),
+        "folder": spelled(corpus.folder),
         "fingerprint": corpus.fingerprint,
         **{name: manifest[name] for name in ("counts", "splits", "empty_splits", "licences", "languages")},
         "journals": {
