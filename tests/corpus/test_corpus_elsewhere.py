@@ -191,15 +191,20 @@ def test_what_lies_there_already_is_left_alone(
     assert set(stored("memory://bucket/thesis")) == {"chapter1.txt", MARKER}
 
 
+@pytest.mark.parametrize("finished", [True, False])
 def test_of_two_writers_one_gives_up(
-    store: type[Store], source: Path, running: Running, monkeypatch: pytest.MonkeyPatch
+    store: type[Store], source: Path, running: Running, monkeypatch: pytest.MonkeyPatch, finished: bool
 ):
     def other_begins(name: str) -> None:
-        fsspec.filesystem("memory").pipe_file(f"{URL}/{MARKER}", b'{"writer": "other", "files": []}')
+        files = fsspec.filesystem("memory")
+        files.pipe_file(f"{URL}/{MARKER}", b'{"writer": "other", "files": []}')
+        if finished:
+            files.rm_file(f"{URL}/{MARKER}")
 
     monkeypatch.setattr(Store, "before_put", staticmethod(other_begins))
     with pytest.raises(ArtifactError, match=rf"another biolm process is writing {URL}; wait for it or stop"):
         build_corpus([source], URL, CONFIG, Silent(), running)
+    assert len(store.puts) == 1
     assert "manifest.json" not in stored()
 
 

@@ -2,7 +2,7 @@
 
 A store has neither locks nor renames. What stands in for them is a marker, put there first and removed last: it
 names the files to come, so that the next build may take away what a killed one left there, and nothing else; and
-it names its writer, who finds before the manifest whether another has begun since.
+it names its writer, who finds before each file whether another has begun since.
 """
 
 import json
@@ -70,7 +70,7 @@ def _put(files: Any, root: str, draft: Path, url: str, progress: Progress) -> No
     files.makedirs(root, exist_ok=True)
     files.pipe_file(f"{root}/{MARKER}", mark)
     for path in paths:
-        if path.name == MANIFEST and files.cat_file(f"{root}/{MARKER}") != mark:
+        if _marker(files, root) != mark:
             raise ArtifactError(f"another biolm process is writing {spelled(url)}; wait for it or stop it")
         files.put_file(str(path), f"{root}/{path.name}")
         done += sizes[path.name]
@@ -91,12 +91,19 @@ def _names(files: Any, root: str) -> list[str]:
     return [path.strip("/").removeprefix(base).strip("/") for path in found if path.lstrip("/") != itself]
 
 
+def _marker(files: Any, root: str) -> bytes:
+    try:
+        mark: bytes = files.cat_file(f"{root}/{MARKER}")
+    except FileNotFoundError:
+        return b""
+    return mark
+
+
 def _announced(files: Any, root: str) -> list[str]:
     """The files that a writer who did not finish has announced."""
     try:
-        names = json.loads(files.cat_file(f"{root}/{MARKER}"))["files"]
-        return [name for name in names if isinstance(name, str)]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return [name for name in json.loads(_marker(files, root))["files"] if isinstance(name, str)]
+    except (ValueError, KeyError, TypeError):
         return []
 
 
