@@ -136,8 +136,16 @@ def check_free(out: Path) -> None:
 def kind_of(folder: Path) -> str | None:
     """The kind of artifact that lies in `folder`, or None."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return kind_said((folder / MANIFEST).read_bytes())
+    except OSError:
+        return None
+
+
+def kind_said(data: bytes) -> str | None:
+    """The kind of artifact that the bytes of a manifest name, or None."""
+    try:
+        manifest = json.loads(data)
+    except ValueError:
         return None
     kind = manifest.get("kind") if isinstance(manifest, dict) else None
     return kind if isinstance(kind, str) else None
@@ -171,9 +179,26 @@ def read_manifest(folder: Path, *, kind: str, version: int | tuple[int, ...], re
     if not path.is_file():
         raise ArtifactError(f"{folder} has no {MANIFEST}, so it is no finished {kind}; {remedy}")
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        data = path.read_bytes()
+    except OSError as error:
         raise ArtifactError(f"{path} cannot be read ({error}); {remedy}") from None
+    manifest = check_manifest(data, str(folder), kind=kind, version=version, remedy=remedy)
+    files: Mapping[str, Mapping[str, Any]] = manifest.get("files", {})
+    for name, facts in files.items():
+        file = folder / name
+        if not file.is_file() or file.stat().st_size != facts.get("bytes"):
+            raise ArtifactError(f"{file} is missing or has another size than {path} says; {remedy}")
+    return manifest
+
+
+def check_manifest(
+    data: bytes, folder: str, *, kind: str, version: int | tuple[int, ...], remedy: str
+) -> dict[str, Any]:
+    """The manifest whose bytes these are. Raises ArtifactError where it is of another kind or version, or none."""
+    try:
+        manifest = json.loads(data)
+    except ValueError as error:
+        raise ArtifactError(f"{folder}/{MANIFEST} cannot be read ({error}); {remedy}") from None
     if not isinstance(manifest, dict) or manifest.get("kind") != kind:
         found = manifest.get("kind") if isinstance(manifest, dict) else type(manifest).__name__
         raise ArtifactError(f"{folder} is a {found}, not a {kind}; {remedy}")
@@ -183,11 +208,6 @@ def read_manifest(folder: Path, *, kind: str, version: int | tuple[int, ...], re
             f"{folder} has {kind} format {manifest.get('version')}, this biolm reads "
             f"{' and '.join(map(str, readable))}; {remedy}"
         )
-    files: Mapping[str, Mapping[str, Any]] = manifest.get("files", {})
-    for name, facts in files.items():
-        file = folder / name
-        if not file.is_file() or file.stat().st_size != facts.get("bytes"):
-            raise ArtifactError(f"{file} is missing or has another size than {path} says; {remedy}")
     return manifest
 
 

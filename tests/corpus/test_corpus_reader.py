@@ -1,14 +1,21 @@
+import json
 from pathlib import Path
 
 import pytest
 import yaml
-from corpus_papers import article, corpus_of, prose
+from click.testing import CliRunner
+from corpus_papers import article, corpus_of, prose, rows_of, write_pubmed
 
 from biolm.artifacts import read_manifest, verify_files, write_manifest
+from biolm.cli import app
+from biolm.corpus.build import Running, update_corpus
 from biolm.corpus.card import hub_languages, hub_licences
+from biolm.corpus.config import config_of
+from biolm.corpus.explain import explain
 from biolm.corpus.reader import KIND, VERSION, Corpus, open_corpus
 from biolm.corpus.show import corpus_facts
 from biolm.errors import ArtifactError
+from biolm.progress import Silent
 from biolm.records import Figure
 
 
@@ -86,6 +93,17 @@ def test_facts_for_show_agree_with_the_passages(corpus: Corpus):
     assert other != corpus_facts(corpus, examples=6, seed=2)["examples"]
 
 
+def test_legends_of_supplements_have_a_column_where_there_are_any(corpus: Corpus, tmp_path: Path):
+    def headings(of: Corpus) -> str:
+        shown = CliRunner().invoke(app, ["corpus", "show", str(of.folder)])
+        return next(line for line in shown.stdout.splitlines() if "abstracts" in line)
+
+    film = Figure(label="Movie 1", caption=prose(7), supplementary=True)
+    with_films = corpus_of(tmp_path / "films", [article(1, figures=(film,))])
+    assert headings(corpus).split() == ["split", "papers", "passages", "abstracts", "legends", "characters"]
+    assert headings(with_films).split()[3:] == ["abstracts", "legends", "supplements", "characters"]
+
+
 def test_facts_of_a_single_passage(tmp_path: Path):
     facts = corpus_facts(corpus_of(tmp_path, [article(1)]))
     assert [example["document"] for example in facts["examples"]] == ["pmid:1"]
@@ -152,3 +170,90 @@ def test_a_corpus_of_format_1_is_read_forever():
         "year",
         "language",
     ]
+
+
+def test_a_corpus_of_format_2_is_read_forever():
+    """`corpus-v2` was written out of `corpus-v2-papers`, which nobody published, on the day of its format's last
+    change; never rebuild it to make this test pass."""
+    corpus = open_corpus(Path(__file__).parent / "corpus-v2")
+    assert corpus.manifest["version"] == 2
+    assert verify_files(corpus.folder, corpus.manifest) == []
+    assert corpus.fingerprint == "22833bf00a58147392e18262ad37d36900dedecb4dc59e003b6aeaace07f9726"
+    assert corpus.splits == ("train", "validation", "test")
+    assert corpus.columns == (
+        *("text", "section", "label", "title", "document", "pmid", "pmcid", "doi", "journal", "year"),
+        *("licence", "language", "source", "kind", "article_type", "rights"),
+    )
+    rows = rows_of(corpus)
+    assert [(row["document"][:16], row["section"]) for row in rows] == [
+        ("sha256:7c4b2b198", "abstract"),
+        ("pmid:90000003", "abstract"),
+        ("doi:10.5555/inve", "abstract"),
+        ("doi:10.5555/inve", "figure_legend"),
+        ("doi:10.5555/inve", "figure_legend"),
+        ("doi:10.5555/inve", "supplementary_legend"),
+        ("pmcid:PMC9990000", "abstract"),
+        ("pmcid:PMC9990000", "figure_legend"),
+    ]
+    assert rows[2]["text"].startswith(
+        "Background: The invented kinase TST1 was looked for in 10^6 cells of a"
+    )
+    assert rows[4] == {
+        "text": "Structure of the kinase, drawn after another drawing that an artist has lent us for this test.",
+        "section": "figure_legend",
+        "label": "Figure 2",
+        "title": "A kinase that only exists in tests",
+        "document": "doi:10.5555/invented.1",
+        "pmid": "90000001",
+        "pmcid": "PMC99900001",
+        "doi": "10.5555/invented.1",
+        "journal": "Journal of Invented Cells",
+        "year": 2024,
+        "licence": "CC-BY-4.0",
+        "language": "en",
+        "source": "corpus-v2-papers/PMC99900001.xml",
+        "kind": None,
+        "article_type": "research-article",
+        "rights": "Drawing by A. N. Artist, used with permission.",
+    }
+
+
+def test_a_corpus_of_format_2_is_shown_explained_and_updated_forever(tmp_path: Path):
+    """Its settings are understood; its extracts are of other code, so that its papers have to be given again."""
+    corpus = open_corpus(Path(__file__).parent / "corpus-v2")
+    facts = corpus_facts(corpus)
+    assert facts["counts"]["passages_kept"] == 8
+    assert {reason: count for reason, count in facts["counts"]["dropped"].items() if count} == {
+        "retracted": 1,
+        "other_abstract": 1,
+        "too_short": 1,
+        "other_record": 1,
+    }
+    assert [row["outcome"] for row in explain(corpus, "90000001")] == [
+        *("kept", "kept", "kept", "kept"),
+        *("other_abstract", "too_short", "other_record"),
+    ]
+    assert [row["outcome"] for row in explain(corpus, "90000005")] == ["no_text"]
+    report = json.loads((corpus.folder / "report.json").read_text())
+    assert [failed["source"] for failed in report["unreadable"]] == ["corpus-v2-papers/broken.xml"]
+    config = config_of(corpus.manifest["settings"])
+    assert (str(config.shares), config.text.supplementary, config.min_chars) == ("2/1/1", True, 80)
+    running = Running(workers=1, work=str(tmp_path / "work"))
+    more = write_pubmed(tmp_path / "more.xml", range(1, 4))
+    with pytest.raises(
+        ArtifactError, match=r"give .* again.* corpus-v2-papers|are not in .*; give that source"
+    ):
+        update_corpus(corpus.folder, [more], tmp_path / "new", Silent(), running)
+    papers = corpus.folder.with_name("corpus-v2-papers")
+    update_corpus(corpus.folder, [papers, more], tmp_path / "new", Silent(), running)
+    splits = {
+        row["document"]: split
+        for split in ("train", "validation", "test")
+        for batch in corpus.iter_batches(split)
+        for row in batch.to_pylist()
+    }
+    new = open_corpus(tmp_path / "new")
+    for split in new.splits:
+        for batch in new.iter_batches(split):
+            assert {splits.get(name, split) for name in batch["document"].to_pylist()} == {split}
+    assert new.manifest["splits"]["test"]["sections"]["supplementary_legend"]["passages"] == 1

@@ -4,6 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from corpus_papers import rows_of, write_pubmed
@@ -15,7 +17,7 @@ from biolm.corpus.diff import corpus_diff
 from biolm.corpus.explain import explain
 from biolm.corpus.reader import Corpus, open_corpus
 from biolm.corpus.split import parse_shares
-from biolm.errors import ArtifactError, InputError
+from biolm.errors import ArtifactError, ConfigError, InputError
 from biolm.progress import Silent
 from conftest import folder_bytes
 
@@ -76,6 +78,123 @@ def test_missing_extracts_are_one_line(old: Corpus, tmp_path: Path, running: Run
         ArtifactError, match=r"1 of 1 extracts of pubmed20n0001.xml are not in .*give that source"
     ):
         update_corpus(old.folder, [new], tmp_path / "new", Silent(), running)
+    assert not (tmp_path / "new").exists()
+
+
+def test_extracts_that_are_gone_are_made_again_where_the_source_is_given(
+    old: Corpus, tmp_path: Path, running: Running
+):
+    new = write_pubmed(tmp_path / "pubmed20n0002.xml", range(90, 131))
+    sources = [tmp_path / "pubmed20n0001.xml", new]
+    update_corpus(old.folder, [new], tmp_path / "before", Silent(), running)
+    shutil.rmtree(tmp_path / "work")
+    update_corpus(old.folder, sources, tmp_path / "new", Silent(), running)
+    assert folder_bytes(tmp_path / "new") == folder_bytes(tmp_path / "before")
+
+
+def test_texts_of_other_code_are_read_again_and_never_mixed(
+    old: Corpus, tmp_path: Path, running: Running, monkeypatch: pytest.MonkeyPatch
+):
+    new = write_pubmed(tmp_path / "pubmed20n0002.xml", range(90, 131))
+    before = set((tmp_path / "work").rglob("*.parquet"))
+    for module in ("build", "extract"):
+        monkeypatch.setattr(f"biolm.corpus.{module}.code_hash", lambda: "another day's code")
+    with pytest.raises(ArtifactError, match=r"read by other code .* give .* again too: pubmed20n0001\.xml$"):
+        update_corpus(old.folder, [new], tmp_path / "new", Silent(), running)
+    update_corpus(old.folder, [tmp_path / "pubmed20n0001.xml", new], tmp_path / "new", Silent(), running)
+    added = set((tmp_path / "work").rglob("*.parquet")) - before
+    assert len(added) == 4  # both sources, two tables each
+    corpus = open_corpus(tmp_path / "new")
+    assert {source["name"] for source in corpus.manifest["sources"]} == {"pubmed20n0001.xml", new.name}
+    assert corpus.manifest["code"] == "another day's code"
+    assert len(rows_of(corpus)) == 130
+
+
+def test_a_corpus_that_does_not_say_what_code_read_it_needs_its_sources(
+    old: Corpus, tmp_path: Path, running: Running
+):
+    manifest = json.loads((old.folder / "manifest.json").read_text())
+    del manifest["code"]
+    manifest["sources"] = [manifest["sources"][0] | {"name": f"{n}.xml"} for n in range(7)]
+    (old.folder / "manifest.json").write_text(json.dumps(manifest))
+    new = write_pubmed(tmp_path / "pubmed20n0002.xml", range(90, 131))
+    with pytest.raises(ArtifactError, match=r"too: 0\.xml, 1\.xml, 2\.xml, 3\.xml, 4\.xml and 2 more"):
+        update_corpus(old.folder, [new], tmp_path / "new", Silent(), running)
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "other_type"),
+    [
+        *(("articles", column, other) for column in ("licence", "passages") for other in (None, pa.date32())),
+        *(("passages", column, other) for column in ("boilerplate", "text") for other in (None, pa.date32())),
+        ("passages", "certainty", None),
+        ("passages", "signature", None),
+    ],
+)
+def test_an_extract_with_other_columns_is_one_line(
+    old: Corpus, tmp_path: Path, running: Running, table: str, column: str, other_type: pa.DataType | None
+):
+    (path,) = (tmp_path / "work").rglob(f"*.{table}.parquet")
+    there = pq.read_table(path)
+    other = there.drop_columns([column])
+    if other_type is not None:
+        other = other.append_column(column, pa.nulls(len(there), other_type))
+    pq.write_table(other, path)
+    new = write_pubmed(tmp_path / "pubmed20n0002.xml", range(90, 131))
+    key = path.name.partition(".")[0]
+    for sources in ([new], [tmp_path / "pubmed20n0001.xml", new]):
+        with pytest.raises(ArtifactError, match=rf"no column {column} as this biolm .*; remove {key}\.\*"):
+            update_corpus(old.folder, sources, tmp_path / "new", Silent(), running)
+    assert not (tmp_path / "new").exists()
+    for part in path.parent.glob(f"{key}.*"):
+        part.unlink()
+    update_corpus(old.folder, [tmp_path / "pubmed20n0001.xml", new], tmp_path / "new", Silent(), running)
+    assert len(rows_of(open_corpus(tmp_path / "new"))) == 130
+
+
+@pytest.mark.parametrize("place", [10, -100])
+def test_a_damaged_extract_is_one_line(old: Corpus, tmp_path: Path, running: Running, place: int):
+    (path,) = (tmp_path / "work").rglob("*.passages.parquet")
+    data = bytearray(path.read_bytes())
+    begin = place % len(data)  # in the first page's header, in the footer
+    data[begin : begin + 40] = bytes(byte ^ 0xFF for byte in data[begin : begin + 40])
+    path.write_bytes(data)
+    new = write_pubmed(tmp_path / "pubmed20n0002.xml", range(90, 131))
+    with pytest.raises(ArtifactError, match=r"^the extract .* cannot be read .* remove \w+\.\* and run"):
+        update_corpus(old.folder, [new], tmp_path / "new", Silent(), running)
+
+
+def test_facts_of_other_code_count_as_no_extract(old: Corpus, tmp_path: Path, running: Running):
+    (path,) = (tmp_path / "work").rglob("*.json")
+    facts = json.loads(path.read_text())
+    new = write_pubmed(tmp_path / "pubmed20n0002.xml", range(90, 131))
+    for other in (facts | {"pages": 3}, {k: v for k, v in facts.items() if k != "passages"}, [facts], None):
+        path.write_text(json.dumps(other))
+        with pytest.raises(ArtifactError, match=r"1 of 1 extracts of pubmed20n0001.xml are not in"):
+            update_corpus(old.folder, [new], tmp_path / "new", Silent(), running)
+    update_corpus(old.folder, [tmp_path / "pubmed20n0001.xml", new], tmp_path / "new", Silent(), running)
+    assert json.loads(path.read_text()) == facts
+
+
+def test_a_source_that_has_vanished_is_one_line(old: Corpus, tmp_path: Path, running: Running):
+    gone = tmp_path / "pubmed20n0001.xml"
+    gone.unlink()
+    with pytest.raises(InputError, match=r"^no file or folder at .*pubmed20n0001\.xml; give papers"):
+        update_corpus(old.folder, [gone], tmp_path / "new", Silent(), running)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_setting_of_another_biolm_is_one_line(old: Corpus, tmp_path: Path, running: Running):
+    new = write_pubmed(tmp_path / "pubmed20n0002.xml", range(90, 131))
+    path = old.folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for settings in (
+        manifest["settings"] | {"smell": 1},
+        manifest["settings"] | {"text": manifest["settings"]["text"] | {"smell": 1}},
+    ):
+        path.write_text(json.dumps(manifest | {"settings": settings}))
+        with pytest.raises(ConfigError, match=r"the setting (text\.)?smell, which this biolm does not have"):
+            update_corpus(old.folder, [new], tmp_path / "new", Silent(), running)
 
 
 def test_a_diff_counts_what_came_and_went(old: Corpus, tmp_path: Path, running: Running):

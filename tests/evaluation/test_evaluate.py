@@ -64,7 +64,7 @@ def test_the_figures_can_be_recomputed_from_the_predictions(
     tiny_roberta: Path, roberta_tokens, predictions: list[dict]
 ):
     results = measure(tiny_roberta, roberta_tokens)
-    for name in ("overall", *SECTIONS):
+    for name in ("overall", *results["sections"]):
         group = results["overall"] if name == "overall" else results["sections"][name]
         lines = [line for line in predictions if name in ("overall", line["section"])]
         loss = -np.mean([line["log_probability"] for line in lines])

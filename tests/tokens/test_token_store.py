@@ -3,13 +3,16 @@
 import random
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
+from biolm.artifacts import verify_files
 from biolm.corpus.reader import open_corpus
 from biolm.errors import ArtifactError
 from biolm.progress import Silent
+from biolm.records import Section
 from biolm.tokens.build import build_tokens
 from biolm.tokens.store import SECTIONS, open_tokens
 from biolm.tokens.tokenizer import load_tokenizer
@@ -32,6 +35,48 @@ def test_every_passage_is_there_in_the_order_of_the_corpus(
         same = np.array(documents)[:, None] == np.array(documents)[None]
         assert np.array_equal(split.documents[:, None] == split.documents[None], same)
         assert split.document_count == len(set(documents))
+
+
+def test_legends_of_supplements_are_tokenized_and_measured(tiny_roberta: Path, tmp_path: Path):
+    from biolm.corpus.build import CorpusConfig, build_corpus
+    from biolm.corpus.split import Shares
+    from biolm.evaluation.masked import evaluate
+    from biolm.model.loading import load_model
+    from biolm.sources.options import TextOptions
+
+    for paper in write_papers(tmp_path / "papers", 4).iterdir():
+        legend = f"Film of protein kinase {paper.stem} in cells after treatment with the inhibitor. " * 2
+        supplement = f"<supplementary-material><caption><p>{legend}</p></caption></supplementary-material>"
+        paper.write_text(paper.read_text().replace("</body>", f"{supplement}</body>"))
+    everything = Shares(train=0, validation=0, test=1)
+    config = CorpusConfig(shares=everything, text=TextOptions(supplementary=True), near_duplicates=None)
+    manifest = build_corpus([tmp_path / "papers"], tmp_path / "corpus", config, Silent())
+    assert manifest["splits"]["test"]["sections"]["supplementary_legend"]["passages"] == 4
+    store = build_tokens(
+        tmp_path / "corpus", load_tokenizer(str(tiny_roberta)), tmp_path / "tokens", Silent()
+    )
+    sections = [SECTIONS[section] for section in store.split("test").sections]
+    assert sections == ["abstract", "figure_legend", "figure_legend", "supplementary_legend"] * 4
+    measured = evaluate({"model": load_model(tiny_roberta)}, store, "test", Silent())["model"].as_json()
+    assert list(measured["sections"]) == list(SECTIONS)
+    assert measured["sections"]["supplementary_legend"]["documents"] == 4
+
+
+def test_every_section_of_a_corpus_has_its_number():
+    assert set(SECTIONS) == set(get_args(Section))
+
+
+def test_a_store_of_format_1_is_read_forever():
+    """`tokens-v1` was written before supplementary legends; never rebuild it to make this test pass."""
+    store = open_tokens(Path(__file__).parent / "tokens-v1")
+    assert verify_files(store.folder, store.manifest) == []
+    assert store.fingerprint == "348e137bfa0bb0d9c3b1e20582d9826a0a90dd74c2cd2eb8df274e8bc7951a67"
+    train = store.split("train")
+    assert [SECTIONS[section] for section in train.sections] == ["abstract", *["figure_legend"] * 2] * 3
+    assert train.documents.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert train.offsets.tolist() == [0, 49, 97, 149, 184, 233, 271, 308, 358, 402]
+    assert train.ids[:12].tolist() == [63, 209, 150, 98, 211, 104, 142, 126, 192, 144, 180, 171]
+    assert store.unigram_counts().sum() == len(train.ids)
 
 
 def test_unigrams_are_counted_on_the_training_split(roberta_tokens):
@@ -81,7 +126,7 @@ def test_a_damaged_store_is_refused_with_the_way_to_rebuild_it(
     elif damage == "manifest":
         manifest.write_text(manifest.read_text()[:-30])
     else:
-        manifest.write_text(manifest.read_text().replace('"version": 1', '"version": 99'))
+        manifest.write_text(manifest.read_text().replace('"version": 2', '"version": 99'))
     with pytest.raises(ArtifactError, match="biolm tokenize"):
         open_tokens(out)
 

@@ -2,29 +2,35 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from biolm.cli.options import progress_for, quiet_option
+from biolm.cli.options import CorpusPlace, LocalPath, progress_for, quiet_option
 from biolm.cli.settings import given, settings_options
 from biolm.corpus.config import CorpusConfig
 from biolm.corpus.engines import Engine
 from biolm.sources.options import TextOptions
 
-_FOLDER = click.Path(path_type=Path)
+if TYPE_CHECKING:
+    from biolm.corpus.places import Place
+
+_ADDRESS = "or an address such as s3://bucket/corpus"
 
 
 @click.group()
 def corpus() -> None:
-    """Build a corpus of passages from papers, add papers to it, look at it."""
+    """Build a corpus of passages from papers, add papers to it, look at it.
+
+    A corpus is a folder here, or lies at an address that fsspec knows (s3://bucket/corpus).
+    """
 
 
 def _running_options(command: Any) -> Any:
     command = click.option(
         "--hold-out-text",
         multiple=True,
-        type=_FOLDER,
+        type=LocalPath(),
         help="File of texts that must not occur: one a line, PubTator or CoNLL; may be repeated.",
     )(command)
     command = click.option(
@@ -44,14 +50,14 @@ def _running_options(command: Any) -> Any:
 
 @corpus.command(short_help="Build a corpus from papers.")
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option("--out", required=True, type=_FOLDER, help="The folder to write.")
+@click.option("--out", required=True, type=CorpusPlace(), help=f"The folder to write, {_ADDRESS}.")
 @click.option(
     "--split", default="98/1/1", show_default=True, help="Shares of the papers: train/validation/test."
 )
 @click.option(
     "--hold-out",
     multiple=True,
-    type=_FOLDER,
+    type=LocalPath(),
     help="File of PMIDs, PMCIDs or DOIs that must not enter, or @ner for those of NER benchmarks; repeatable.",
 )
 @settings_options(
@@ -62,7 +68,7 @@ def _running_options(command: Any) -> Any:
 @quiet_option
 def build(
     sources: tuple[str, ...],
-    out: Path,
+    out: "Place",
     split: str,
     hold_out: tuple[Path, ...],
     hold_out_text: tuple[Path, ...],
@@ -91,15 +97,17 @@ def build(
 
 
 @corpus.command(short_help="A corpus with more papers, as a new folder.")
-@click.argument("folder", metavar="DIR", type=_FOLDER)
+@click.argument("folder", metavar="DIR", type=CorpusPlace())
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option("--out", required=True, type=_FOLDER, help="The folder to write; DIR stays as it is.")
+@click.option(
+    "--out", required=True, type=CorpusPlace(), help=f"The folder to write, {_ADDRESS}; DIR stays as it is."
+)
 @_running_options
 @quiet_option
 def update(
-    folder: Path,
+    folder: "Place",
     sources: tuple[str, ...],
-    out: Path,
+    out: "Place",
     hold_out_text: tuple[Path, ...],
     workers: int | None,
     engine: Engine,
@@ -118,14 +126,14 @@ def update(
 
 
 @corpus.command(short_help="Say what a corpus holds.")
-@click.argument("folder", metavar="DIR", type=_FOLDER)
+@click.argument("folder", metavar="DIR", type=CorpusPlace())
 @click.option(
     "--examples", default=3, show_default=True, type=click.IntRange(0), help="Random passages to show."
 )
 @click.option("--seed", default=0, show_default=True, help="Chooses the passages.")
 @click.option("--explain", metavar="ID", help="Say what happened to one paper: a PMID, PMCID or DOI.")
 @click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
-def show(folder: Path, examples: int, seed: int, explain: str | None, as_json: bool) -> None:
+def show(folder: "Place", examples: int, seed: int, explain: str | None, as_json: bool) -> None:
     """Say what a corpus holds: counts, drops, licences, journals, lengths, and some of its passages."""
     from biolm.cli.tables import wide_console
     from biolm.corpus.reader import open_corpus
@@ -149,10 +157,10 @@ def show(folder: Path, examples: int, seed: int, explain: str | None, as_json: b
 
 
 @corpus.command(short_help="Say how two corpora differ.")
-@click.argument("old", metavar="A", type=_FOLDER)
-@click.argument("new", metavar="B", type=_FOLDER)
+@click.argument("old", metavar="A", type=CorpusPlace())
+@click.argument("new", metavar="B", type=CorpusPlace())
 @click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
-def diff(old: Path, new: Path, as_json: bool) -> None:
+def diff(old: "Place", new: "Place", as_json: bool) -> None:
     """Say how corpus B differs from corpus A: papers and passages that came, went or moved, drops and settings."""
     from biolm.corpus.diff import corpus_diff
     from biolm.corpus.reader import open_corpus
@@ -174,7 +182,9 @@ def diff(old: Path, new: Path, as_json: bool) -> None:
         click.echo("the same passages, byte for byte")
 
 
-def _say(manifest: dict[str, Any], out: Path, quiet: bool) -> None:
+def _say(manifest: dict[str, Any], out: "Place", quiet: bool) -> None:
+    from biolm.corpus.places import below, spelled
+
     if quiet:
         return
     for name, facts in manifest["splits"].items():
@@ -185,5 +195,5 @@ def _say(manifest: dict[str, Any], out: Path, quiet: bool) -> None:
     if dropped:
         click.echo(f"{'dropped':<11}{', '.join(dropped)}")
     if failed := manifest["counts"]["articles_failed"]:
-        click.echo(f"{'unreadable':<11}{failed:,} files or records: see {out / 'report.json'}")
-    click.echo(f"look at it with: biolm corpus show {out}")
+        click.echo(f"{'unreadable':<11}{failed:,} files or records: see {spelled(below(out, 'report.json'))}")
+    click.echo(f"look at it with: biolm corpus show {spelled(out)}")

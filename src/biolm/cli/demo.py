@@ -4,13 +4,11 @@ from pathlib import Path
 
 import click
 
-from biolm.cli.options import progress_for, quiet_option
+from biolm.cli.options import LocalPath, progress_for, quiet_option
 
 
 @click.command()
-@click.option(
-    "--out", default="demo", show_default=True, type=click.Path(path_type=Path), help="Folder to fill."
-)
+@click.option("--out", default="demo", show_default=True, type=LocalPath(), help="Folder to fill.")
 @click.option("--steps", type=click.IntRange(min=1), default=None, help="Optimizer steps.  [default: 120]")
 @click.option("--base", default=None, help="Base model: folder or Hub name.  [default: the embedded MiniLM]")
 @quiet_option

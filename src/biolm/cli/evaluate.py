@@ -3,16 +3,19 @@
 import json
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from biolm.cli.options import progress_for, quiet_option
+from biolm.cli.options import CorpusPlace, LocalPath, progress_for, quiet_option
+
+if TYPE_CHECKING:
+    from biolm.corpus.places import Place
 
 
 @click.command()
 @click.argument("model")
-@click.argument("corpus", type=click.Path(path_type=Path))
+@click.argument("corpus", type=CorpusPlace())
 @click.option(
     "--split", type=click.Choice(["test", "validation", "train"]), default="test", show_default=True
 )
@@ -20,7 +23,7 @@ from biolm.cli.options import progress_for, quiet_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 @click.option(
     "--save-predictions",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     default=None,
     help="Write each masked position of MODEL to this .parquet or .tsv file.",
 )
@@ -39,7 +42,7 @@ from biolm.cli.options import progress_for, quiet_option
 @quiet_option
 def evaluate(
     model: str,
-    corpus: Path,
+    corpus: "Place",
     split: str,
     compare: str | None,
     as_json: bool,
@@ -101,11 +104,12 @@ def evaluate(
         click.echo(json.dumps(results, indent=2, ensure_ascii=False))
         return
     from biolm.cli.tables import results_table
+    from biolm.corpus.places import last_name
 
     named = {model: results, "unigram baseline": results["unigram"]}
     if compare is not None:
         named = {model: results, compare: results["compare"], "unigram baseline": results["unigram"]}
-    results_table(named, title=f"{split} split of {corpus.name}")
+    results_table(named, title=f"{split} split of {last_name(corpus)}")
     if compare is not None:
         lines = [
             f"{name} {value['value']:+.4f} [{value['low']:+.4f}, {value['high']:+.4f}]"

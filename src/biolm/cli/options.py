@@ -3,11 +3,42 @@
 import logging
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
 from biolm.progress import Bar, Lines, Progress, Silent
+
+
+class CorpusPlace(click.ParamType):
+    """A corpus: a path here, or an address that fsspec knows."""
+
+    name = "dir"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """A Path, or the address as it is."""
+        if "://" not in str(value):
+            return Path(value)
+        from biolm.corpus.places import place_of
+
+        return place_of(value)
+
+
+class LocalPath(click.Path):
+    """A path here, for what cannot be written to a store or read from one."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """A Path; an address is refused."""
+        if "://" in str(value):
+            from biolm.sources.remote import is_url, shown
+
+            if is_url(str(value)):
+                self.fail(f"{shown(str(value))} is an address, and this must be a path here", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def quiet_option(command: Callable[..., Any]) -> Callable[..., Any]:

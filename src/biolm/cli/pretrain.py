@@ -1,21 +1,24 @@
 """`biolm pretrain`: corpus and base in; run folder with a measured, described model out."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from biolm.cli.options import progress_for, quiet_option
+from biolm.cli.options import CorpusPlace, LocalPath, progress_for, quiet_option
 from biolm.cli.settings import given, settings_options
 from biolm.training.config import CHOICES, PretrainConfig
 
+if TYPE_CHECKING:
+    from biolm.corpus.places import Place
+
 
 @click.command()
-@click.argument("corpus", type=click.Path(path_type=Path))
+@click.argument("corpus", type=CorpusPlace())
 @click.option(
     "--base", default="roberta-base", show_default=True, help="Folder or Hub name of the base model."
 )
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
+@click.option("--out", required=True, type=LocalPath(), help="Folder of the run.")
 @click.option("--tokenizer", default=None, help="Tokenizer, where the base's folder holds none.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, if there is one.")
 @click.option(
@@ -28,7 +31,7 @@ from biolm.training.config import CHOICES, PretrainConfig
 @quiet_option
 @settings_options(PretrainConfig, CHOICES)
 def pretrain(
-    corpus: Path,
+    corpus: "Place",
     base: str,
     out: Path,
     tokenizer: str | None,
@@ -45,6 +48,7 @@ def pretrain(
     config = PretrainConfig(**given(settings))
 
     from biolm.cli.tokenize import tokens_of
+    from biolm.corpus.places import spelled
     from biolm.hub import resolve_folder
     from biolm.model.device import choose_device
     from biolm.publishing.results import describe_run
@@ -62,4 +66,4 @@ def pretrain(
     describe_run(out, base, store, None if evaluate_split == "none" else evaluate_split, progress)
     click.echo(f"model  {model}")
     click.echo(f'next   biolm fill-mask {model} "Mutations in <mask> cause cancer."')
-    click.echo(f"       biolm evaluate {model} {corpus} --split test")
+    click.echo(f"       biolm evaluate {model} {spelled(corpus)} --split test")

@@ -6,21 +6,22 @@ from typing import TYPE_CHECKING
 
 import click
 
-from biolm.cli.options import progress_for, quiet_option
+from biolm.cli.options import CorpusPlace, LocalPath, progress_for, quiet_option
 from biolm.progress import Progress
 
 if TYPE_CHECKING:
+    from biolm.corpus.places import Place
     from biolm.tokens.store import TokenStore
     from biolm.tokens.tokenizer import Tokenizer
 
 
 @click.command()
-@click.argument("corpus", type=click.Path(path_type=Path))
+@click.argument("corpus", type=CorpusPlace())
 @click.option("--tokenizer", required=True, help="Folder or Hub name of a model or tokenizer.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
+@click.option("--out", required=True, type=LocalPath(), help="Folder to write.")
 @quiet_option
-def tokenize(corpus: Path, tokenizer: str, out: Path, quiet: bool) -> None:
-    """Turn CORPUS into a memory-mapped token store.
+def tokenize(corpus: "Place", tokenizer: str, out: Path, quiet: bool) -> None:
+    """Turn CORPUS (a folder, or an address such as s3://bucket/corpus) into a memory-mapped token store.
 
     `biolm pretrain` and `biolm evaluate` do this by themselves, into the cache folder; a store of one's own
     can be given to them in place of the corpus.
@@ -37,18 +38,23 @@ def tokenize(corpus: Path, tokenizer: str, out: Path, quiet: bool) -> None:
         )
 
 
-def tokens_of(data: Path, tokenizer: "Tokenizer", progress: Progress) -> "TokenStore":
+def tokens_of(data: "Place", tokenizer: "Tokenizer", progress: Progress) -> "TokenStore":
     """The token store that `data` is, or that of the corpus that it is: made in the cache folder on first use.
 
     Raises ArtifactError for any other folder, ModelError for the store of another tokenizer.
     """
     from biolm.artifacts import cache_folder, kind_of
+    from biolm.corpus.places import kind_at, spelled
     from biolm.corpus.reader import open_corpus
     from biolm.errors import ArtifactError, ModelError
     from biolm.tokens.build import build_tokens
     from biolm.tokens.store import KIND, open_tokens
 
-    if kind_of(data) == KIND:
+    if kind_at(data) == KIND:
+        if not isinstance(data, Path):
+            raise ArtifactError(
+                f"{spelled(data)} is a token store, which is mapped into memory; copy it here, or give the corpus"
+            )
         store = open_tokens(data)
         if store.vocabulary.hash != tokenizer.vocabulary.hash:
             raise ModelError(

@@ -12,9 +12,6 @@ from numpy.typing import NDArray
 
 import biolm
 from biolm.artifacts import (
-    check_free,
-    kind_of,
-    new_folder,
     sha256_file,
     sha256_json,
     write_json,
@@ -25,8 +22,11 @@ from biolm.corpus.card import PRETTY_NAME, render_card
 from biolm.corpus.config import CorpusConfig, config_of
 from biolm.corpus.croissant import CROISSANT, croissant
 from biolm.corpus.engines import Engine, available_cores
+from biolm.corpus.extract import code_hash
 from biolm.corpus.held_out_texts import HeldOutTexts
 from biolm.corpus.inputs import Input, resolve_input
+from biolm.corpus.places import Place, kind_at, place_of, spelled
+from biolm.corpus.put import check_free_at, new_corpus
 from biolm.corpus.reader import KIND, VERSION, Corpus, open_corpus
 from biolm.corpus.reasons import Reason
 from biolm.corpus.resolve import Resolution, resolve
@@ -36,6 +36,10 @@ from biolm.corpus.workspace import Workspace
 from biolm.corpus.write import REPORT, write_corpus, write_report
 from biolm.errors import ArtifactError, InputError
 from biolm.progress import Progress
+from biolm.sources.remote import shown
+
+NAMED_SOURCES = 5
+"""How many sources an error lists by name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,18 +51,19 @@ class Running:
     engine: Engine = "local"
     """"ray" reads the papers on a Ray cluster."""
     work: str | None = None
-    """Folder of extracts, or a URL that fsspec knows; None for `extracts` in the cache folder."""
+    """Folder of extracts, or a URL that fsspec knows; None for `extracts` in the cache folder. A corpus that goes to
+    an address is written on its disk first."""
 
 
 def build_corpus(
     sources: Sequence[str | Path],
-    out: Path,
+    out: str | Path,
     config: CorpusConfig,
     progress: Progress,
     running: Running | None = None,
     held_out_texts: Sequence[Path] = (),
 ) -> dict[str, Any]:
-    """Read papers, write the corpus folder `out`, and return its manifest.
+    """Read papers, write the corpus folder `out`, here or at an address, and return its manifest.
 
     A source is a file, folder or URL that `read_source` reads, or `@sample`. Where `out` holds the corpus of the
     same sources, settings and biolm version already, its manifest is returned and nothing is written. The same
@@ -67,18 +72,19 @@ def build_corpus(
     in any passage, see `HeldOutTexts`. Raises InputError where a source cannot be used or
     no passage is kept, and ArtifactError where `out` holds anything else.
     """
-    inputs = _inputs(sources, out, progress)
-    if kind_of(out) != KIND:
-        check_free(out)
+    place = place_of(out)
+    inputs = _inputs(sources, place, progress)
+    if kind_at(place) != KIND:
+        check_free_at(place)
     config = dataclasses.replace(config, hold_out_texts=_named(held_out_texts))
     texts = HeldOutTexts(held_out_texts) if held_out_texts else None
-    return _build(inputs, [], None, out, config, texts, progress, running or Running())
+    return _build(inputs, [], None, place, config, texts, progress, running or Running())
 
 
 def update_corpus(
-    old: Path,
+    old: str | Path,
     sources: Sequence[str | Path],
-    out: Path,
+    out: str | Path,
     progress: Progress,
     running: Running | None = None,
     held_out_texts: Sequence[Path] = (),
@@ -86,37 +92,48 @@ def update_corpus(
     """The corpus `old` with more papers, as the new folder `out`; returns its manifest.
 
     Sources of the same name as one of the old corpus replace it; the others are read from their extracts, so
-    their papers need not be there any more. Versions, duplicates and retractions are decided anew over all
-    papers; a paper that was in the old corpus stays in its split. `held_out_texts`: the files that the old corpus
-    was built with. Raises ArtifactError where they are others, or extracts of the old corpus are not in the
-    workspace.
+    their papers need not be there any more, as long as the code that reads papers stays the same. Versions,
+    duplicates and retractions are decided anew over all papers; a paper that was in the old corpus stays in its
+    split. `held_out_texts`: the files that the old corpus was built with. Raises ArtifactError where they are
+    others, or extracts of the old corpus are not in the workspace or of other code.
     """
     running = running or Running()
-    corpus = open_corpus(old)
+    corpus, place = open_corpus(old), place_of(out)
     if corpus.manifest["version"] != VERSION:
         raise ArtifactError(
-            f"{old} has an old format, which cannot be updated; build a corpus from all papers"
+            f"{spelled(corpus.folder)} has an old format, which cannot be updated; build a corpus from all papers"
         )
-    inputs = _inputs(sources, out, progress)
-    check_free(out)
+    inputs = _inputs(sources, place, progress)
+    check_free_at(place)
     names = {source.name for source in inputs}
     earlier = [facts for facts in corpus.manifest["sources"] if facts["name"] not in names]
-    workspace = Workspace(running.work)
+    _check_extracts(corpus, earlier, Workspace(running.work))
+    config = config_of(corpus.manifest["settings"])
+    if set(_named(held_out_texts)) != set(config.hold_out_texts):
+        said = ", ".join(name.partition(" ")[0] for name in config.hold_out_texts) or "none"
+        raise ArtifactError(
+            f"{spelled(corpus.folder)} was built with other held-out texts ({said}); give the same --hold-out-text"
+        )
+    texts = HeldOutTexts(held_out_texts) if held_out_texts else None
+    return _build(inputs, earlier, corpus, place, config, texts, progress, running)
+
+
+def _check_extracts(corpus: Corpus, earlier: list[dict[str, Any]], workspace: Workspace) -> None:
+    """Raise ArtifactError unless the extracts of sources of the old corpus are there, and of today's code."""
+    if earlier and corpus.manifest.get("code") != code_hash():
+        names = [facts["name"] for facts in earlier]
+        more = f" and {len(names) - NAMED_SOURCES:,} more" if len(names) > NAMED_SOURCES else ""
+        raise ArtifactError(
+            f"{spelled(corpus.folder)} was read by other code than this biolm's, and texts of the two must not mix; "
+            f"give its other sources again too: {', '.join(names[:NAMED_SOURCES])}{more}"
+        )
     for facts in earlier:
         missing = [key for key in facts["extracts"] if workspace.facts(key) is None]
         if missing:
             raise ArtifactError(
                 f"{len(missing)} of {len(facts['extracts'])} extracts of {facts['name']} are not in "
-                f"{workspace.address}; give that source again, or another --work"
+                f"{workspace.address}; give that source again, or another --work, or build a corpus without it"
             )
-    config = config_of(corpus.manifest["settings"])
-    if set(_named(held_out_texts)) != set(config.hold_out_texts):
-        said = ", ".join(name.partition(" ")[0] for name in config.hold_out_texts) or "none"
-        raise ArtifactError(
-            f"{old} was built with other held-out texts ({said}); give the same --hold-out-text"
-        )
-    texts = HeldOutTexts(held_out_texts) if held_out_texts else None
-    return _build(inputs, earlier, corpus, out, config, texts, progress, running)
 
 
 def _named(texts: Sequence[Path]) -> tuple[str, ...]:
@@ -127,13 +144,20 @@ def _named(texts: Sequence[Path]) -> tuple[str, ...]:
     return tuple(sorted(f"{path.name} {sha256_file(path)}" for path in texts))
 
 
-def _inputs(sources: Sequence[str | Path], out: Path, progress: Progress) -> list[Input]:
+def _inputs(sources: Sequence[str | Path], out: Place, progress: Progress) -> list[Input]:
     if not sources:
         raise InputError("no source given; give files or folders of papers, or @sample")
     inputs = {found.address: found for found in (resolve_input(source, progress) for source in sources)}
     for source in inputs.values():
-        if source.folder and out.absolute().resolve().is_relative_to(source.folder.resolve()):
-            raise InputError(f"{out} lies inside the source {source.folder}; choose another --out")
+        if isinstance(out, str):
+            inside = f"{out}/".startswith(f"{source.address.rstrip('/')}/")
+        else:
+            folder = source.folder and source.folder.resolve()
+            inside = folder is not None and out.absolute().resolve().is_relative_to(folder)
+        if inside:
+            raise InputError(
+                f"{spelled(out)} lies inside the source {shown(source.address)}; choose another --out"
+            )
     return list(inputs.values())
 
 
@@ -141,7 +165,7 @@ def _build(
     inputs: list[Input],
     earlier: list[dict[str, Any]],
     old: Corpus | None,
-    out: Path,
+    out: Place,
     config: CorpusConfig,
     texts: HeldOutTexts | None,
     progress: Progress,
@@ -159,8 +183,9 @@ def _build(
         "settings": config.settings(),
         "sources": sources,
         "command": _command([source["name"] for source in sources], config),
+        "code": code_hash(),
     }
-    if kind_of(out) == KIND:
+    if kind_at(out) == KIND:
         return _reuse(out, made_from, progress)
     keys = [key for source in sources for key in source["extracts"]]
     found = [workspace.facts(key) for key in keys]
@@ -169,7 +194,7 @@ def _build(
         raise ArtifactError(
             f"extracts in {workspace.address} were removed meanwhile; run the same command again"
         )
-    with new_folder(out, kind=KIND) as folder:
+    with new_corpus(out, kind=KIND, workspace=workspace, progress=progress) as folder:
         failed, first = write_report(
             folder / REPORT, (pair for extract in said for pair in extract.unreadable)
         )
@@ -228,11 +253,11 @@ def _pinned(old: Corpus, resolution: Resolution) -> NDArray[np.int8]:
     return pinned
 
 
-def _reuse(out: Path, made_from: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def _reuse(out: Place, made_from: dict[str, Any], progress: Progress) -> dict[str, Any]:
     try:
         manifest = open_corpus(out).manifest
     except ArtifactError as error:
-        raise ArtifactError(f"{error}, after removing {out}") from None
+        raise ArtifactError(f"{error}, after removing {spelled(out)}") from None
 
     def compared(facts: dict[str, Any]) -> dict[str, Any]:
         sources = [{k: v for k, v in source.items() if k != "extracts"} for source in facts["sources"]]
@@ -242,11 +267,11 @@ def _reuse(out: Path, made_from: dict[str, Any], progress: Progress) -> dict[str
     differing = [name for name in expected if found[name] != expected[name]]
     if differing:
         raise ArtifactError(
-            f"{out} holds a corpus built with other {' and '.join(differing)}; "
+            f"{spelled(out)} holds a corpus built with other {' and '.join(differing)}; "
             "choose another --out or remove it"
         )
     progress.start("build corpus", None, "articles")
-    progress.finish(f"{out} holds this corpus already; nothing to do")
+    progress.finish(f"{spelled(out)} holds this corpus already; nothing to do")
     return manifest
 
 

@@ -109,9 +109,20 @@ class CorpusConfig:
 
 
 def config_of(settings: dict[str, Any]) -> CorpusConfig:
-    """The configuration that a manifest of format 2 records."""
+    """The configuration that a manifest of format 2 records; what it does not name has its default.
+
+    Raises ConfigError for a setting that this biolm does not have.
+    """
     from biolm.corpus.split import parse_shares
 
+    known = CorpusConfig().settings()
+    unknown = [name for name in settings if name not in known]
+    unknown += [f"text.{name}" for name in settings["text"] if name not in known["text"]]
+    if unknown:
+        raise ConfigError(
+            f"the corpus was built with the setting {unknown[0]}, which this biolm does not have; "
+            "take the biolm that made it, or build a corpus from all papers"
+        )
     facts: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
     }

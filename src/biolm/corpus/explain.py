@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from biolm.corpus.places import below, spelled
 from biolm.corpus.reader import DROPPED, Corpus
 from biolm.corpus.reasons import MEANING
 from biolm.errors import ArtifactError, InputError
@@ -19,8 +20,10 @@ def explain(corpus: Corpus, paper: str) -> Iterator[dict[str, Any]]:
     ArtifactError for a corpus of format 1, which does not say what it dropped.
     """
     column, value = _asked(paper)
-    if not (corpus.folder / DROPPED).is_file():
-        raise ArtifactError(f"{corpus.folder} does not say what it dropped; build it again with this biolm")
+    if DROPPED not in corpus.manifest["files"]:
+        raise ArtifactError(
+            f"{spelled(corpus.folder)} does not say what it dropped; build it again with this biolm"
+        )
     found = False
     shown = ["document", "section", "label", "source", "pmid", "pmcid", "doi"]
     for split in corpus.splits:
@@ -28,7 +31,8 @@ def explain(corpus: Corpus, paper: str) -> Iterator[dict[str, Any]]:
             for row in batch.filter(pc.equal(batch[column], value)).to_pylist():
                 found = True
                 yield {**row, "outcome": "kept", "meaning": "in the corpus", "split": split}
-    dropped = pq.read_table(corpus.folder / DROPPED, filters=[(column, "=", value)])
+    with corpus.opened(below(corpus.folder, DROPPED)) as source:
+        dropped = pq.read_table(source, filters=[(column, "=", value)])
     for row in dropped.to_pylist():
         found = True
         reason = row.pop("reason")
@@ -39,7 +43,7 @@ def explain(corpus: Corpus, paper: str) -> Iterator[dict[str, Any]]:
         yield {**row, "outcome": reason, "meaning": meaning, "split": None}
     if not found:
         raise InputError(
-            f"{paper} was in none of the papers that {corpus.folder} was built from; see report.json"
+            f"{paper} was in none of the papers that {spelled(corpus.folder)} was built from; see report.json"
         )
 
 

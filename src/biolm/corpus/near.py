@@ -48,7 +48,7 @@ class NearDuplicates:
         done = 0
         for number, key in enumerate(self._keys):
             begin = int(self._offsets[number])
-            with self._workspace.table(key, "passages") as table:
+            with self._workspace.table(key, "passages", columns=("signature",)) as table:
                 for batch in table.iter_batches(16_384, columns=["signature"]):
                     end = begin + batch.num_rows
                     here = rows[done : np.searchsorted(rows, end)] - begin

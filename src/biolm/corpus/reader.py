@@ -1,6 +1,7 @@
-"""Reading a corpus folder back, in batches, without loading it."""
+"""Reading a corpus back, from a folder here or at an address, in batches, without loading it."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from biolm.artifacts import read_manifest, sha256_json
+from biolm.artifacts import sha256_json
+from biolm.corpus.places import Place, below, opened, place_of, read_manifest_at, spelled
 from biolm.corpus.writer import SCHEMA
 from biolm.errors import ArtifactError
 
@@ -23,9 +25,9 @@ READABLE = (1, 2)
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """A finished corpus on disk."""
+    """A finished corpus."""
 
-    folder: Path
+    folder: Place
     """Where it lies."""
     manifest: dict[str, Any]
     """Its `manifest.json`; docs/formats.md lists the keys."""
@@ -51,15 +53,29 @@ class Corpus:
         files = {name: facts["sha256"] for name, facts in self.manifest["files"].items() if _is_data(name)}
         return sha256_json({"files": files, "settings": self.manifest["settings"]})
 
-    def files(self, split: str) -> list[Path]:
+    def files(self, split: str) -> list[Place]:
         """The Parquet files of a split, in order. Raises ArtifactError for a split without passages."""
         if split not in self.splits:
             raise ArtifactError(
-                f"{self.folder} has no passages in {split}; it has {', '.join(self.splits)}, "
+                f"{spelled(self.folder)} has no passages in {split}; it has {', '.join(self.splits)}, "
                 "and `biolm corpus build --split` changes the shares"
             )
         names = [name for name in self.manifest["files"] if _is_data(name) and name.startswith(f"{split}-")]
-        return [self.folder / name for name in sorted(names)]
+        return [below(self.folder, name) for name in sorted(names)]
+
+    @contextmanager
+    def opened(self, file: Place) -> Iterator[Any]:
+        """What pyarrow reads one of its files from. Raises ArtifactError where it is damaged or out of reach."""
+        try:
+            with opened(file) as source:
+                yield source
+        except (pa.ArrowException, OSError) as error:
+            state = "is damaged" if isinstance(file, Path) else "is damaged or cannot be reached"
+            again = "" if isinstance(file, Path) else "run the same command again, or "
+            raise ArtifactError(
+                f"{spelled(file)} {state} ({error}); {again}remove {spelled(self.folder)} and build it again with "
+                f"`{self.manifest['command']}`"
+            ) from None
 
     def iter_batches(
         self, split: str, columns: Sequence[str] | None = None, batch_rows: int = 2048
@@ -73,24 +89,22 @@ class Corpus:
         unknown = sorted(set(columns) - set(self.columns))
         if unknown:
             raise ArtifactError(
-                f"{self.folder} has no column {', '.join(unknown)}; it has {', '.join(self.columns)}"
+                f"{spelled(self.folder)} has no column {', '.join(unknown)}; it has {', '.join(self.columns)}"
             )
         for path in self.files(split):
-            try:
-                with pq.ParquetFile(path, pre_buffer=False) as file:
-                    for group in range(file.num_row_groups):
-                        yield from file.iter_batches(batch_rows, row_groups=[group], columns=list(columns))
-            except (pa.ArrowException, OSError) as error:
-                raise ArtifactError(
-                    f"{path} is damaged ({error}); remove {self.folder} and build it again with "
-                    f"`{self.manifest['command']}`"
-                ) from None
+            with self.opened(path) as source, pq.ParquetFile(source, pre_buffer=False) as file:
+                for group in range(file.num_row_groups):
+                    yield from file.iter_batches(batch_rows, row_groups=[group], columns=list(columns))
 
 
-def open_corpus(folder: Path) -> Corpus:
-    """Open a finished corpus. Raises ArtifactError, saying how to make one, for anything else."""
-    rebuild = f"biolm corpus build SOURCE... --out {folder}"
-    return Corpus(folder, read_manifest(folder, kind=KIND, version=READABLE, rebuild=rebuild))
+def open_corpus(folder: str | Path) -> Corpus:
+    """Open a finished corpus, here or at an address ("s3://bucket/corpus").
+
+    Raises ArtifactError, saying how to make one, for anything else, and InputError where a store cannot be asked.
+    """
+    place = place_of(folder)
+    rebuild = f"biolm corpus build SOURCE... --out {spelled(place)}"
+    return Corpus(place, read_manifest_at(place, kind=KIND, version=READABLE, rebuild=rebuild))
 
 
 def _is_data(name: str) -> bool:

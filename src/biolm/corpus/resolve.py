@@ -91,7 +91,7 @@ def _load(
     """Columns of one table of all extracts end to end, and where each extract begins."""
     tables = []
     for key in keys:
-        with workspace.table(key, name, repeated) as table:
+        with workspace.table(key, name, repeated, columns) as table:
             tables.append(table.read(list(columns)))
     return pa.concat_tables(tables), np.cumsum([0, *(table.num_rows for table in tables)])
 

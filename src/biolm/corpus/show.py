@@ -9,12 +9,15 @@ import numpy as np
 import pyarrow.compute as pc
 
 from biolm.corpus.card import by_decade
+from biolm.corpus.places import spelled
 from biolm.corpus.reader import Corpus
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+SECTIONS = {"abstract": "abstracts", "figure_legend": "legends", "supplementary_legend": "supplements"}
+"""Headings of the sections; the last is there in corpora with legends of supplements."""
 TOP = 10
 """How many journals and languages are listed."""
 LENGTHS = (0, 100, 200, 400, 600, 800, 1000, 1250, 1500, 2000, 3000, 5000)
@@ -49,7 +52,7 @@ def corpus_facts(corpus: Corpus, *, examples: int = 3, seed: int = 0) -> dict[st
                         shown.append({"split": split} | row)
                 seen[section] += len(rows)
     return {
-        "folder": str(corpus.folder),
+        "folder": spelled(corpus.folder),
         "fingerprint": corpus.fingerprint,
         **{name: manifest[name] for name in ("counts", "splits", "empty_splits", "licences", "languages")},
         "journals": {
@@ -83,12 +86,14 @@ def print_facts(facts: dict[str, Any], console: "Console") -> None:
         console.print()
 
     counts = facts["counts"]
-    splits = table("Passages", "split", "papers", "passages", "abstracts", "legends", "characters")
+    present = {name for of in facts["splits"].values() for name in of["sections"]}
+    headings = {name: heading for name, heading in SECTIONS.items() if name in present}
+    splits = table("Passages", "split", "papers", "passages", *headings.values(), "characters")
     for split, of in facts["splits"].items():
-        sections = (of["sections"][name]["passages"] for name in ("abstract", "figure_legend"))
+        sections = (of["sections"].get(name, {"passages": 0})["passages"] for name in headings)
         splits.add_row(split, *_numbers(of["documents"], of["passages"], *sections, of["characters"]))
     for split in facts["empty_splits"]:
-        splits.add_row(f"{split} (empty)", *_numbers(0, 0, 0, 0, 0))
+        splits.add_row(f"{split} (empty)", *_numbers(*[0] * (3 + len(headings))))
     show(splits)
 
     sums = table("From articles to passages", "step", "count")

@@ -5,6 +5,7 @@ is whole or absent. A key is made of contents, never of paths or times: whoever 
 and removing any of them costs the time to make it again, nothing else.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ import socket
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import fsspec
@@ -20,10 +21,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from biolm.artifacts import cache_folder
-from biolm.corpus.extract import ExtractFacts
+from biolm.corpus.extract import ARTICLES, PASSAGES, ExtractFacts
 from biolm.errors import ArtifactError, InputError
 
-TABLES = ("articles", "passages")
+TABLES = {"articles": ARTICLES, "passages": PASSAGES}
+_FACTS = {field.name for field in fields(ExtractFacts)}
 _DRAFT = ".draft-"
 
 
@@ -44,11 +46,13 @@ class Workspace:
             ) from None
 
     def facts(self, key: str) -> ExtractFacts | None:
-        """What a finished extract holds; None where there is none."""
+        """What a finished extract holds; None where there is none that this code can read."""
         try:
             with self._files.open(self._path(key, "json"), "rb") as file:
                 facts = json.load(file)
         except (FileNotFoundError, ValueError):
+            return None
+        if not isinstance(facts, dict) or facts.keys() != _FACTS:
             return None
         facts["deletions"] = [(sequence, tuple(pmids)) for sequence, pmids in facts["deletions"]]
         facts["unreadable"] = [(source, reason) for source, reason in facts["unreadable"]]
@@ -75,18 +79,31 @@ class Workspace:
         self._put(said, self._path(key, "json"))
 
     @contextmanager
-    def table(self, key: str, name: str, repeated: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
-        """One table of an extract, the `repeated` columns as dictionaries; raises ArtifactError where damaged."""
+    def table(
+        self, key: str, name: str, repeated: Sequence[str] = (), columns: Sequence[str] = ()
+    ) -> Iterator[pq.ParquetFile]:
+        """One table of an extract, the `repeated` columns as dictionaries.
+
+        `columns`: those that the reader wants besides the ones that every extract has. Raises ArtifactError where
+        the table is damaged, or lacks a column: pyarrow would pass over that in silence.
+        """
         path = self._path(key, f"{name}.parquet")
         try:
             with ExitStack() as opened:
                 file = path if self._local else opened.enter_context(self._files.open(path, "rb"))
-                yield opened.enter_context(
-                    pq.ParquetFile(file, pre_buffer=False, read_dictionary=list(repeated))
-                )
-        except (FileNotFoundError, pa.ArrowException) as error:
+                try:
+                    table = pq.ParquetFile(file, pre_buffer=False, read_dictionary=list(repeated))
+                except KeyError as error:  # the name of a repeated column, as bytes
+                    raise _lacking(error.args[0].decode()) from None
+                opened.enter_context(table)
+                _check_columns(table.schema_arrow, name, columns)
+                yield table
+        except (OSError, pa.ArrowException) as error:
+            if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+                raise  # of the disk; pyarrow's own have no number
             raise ArtifactError(
-                f"the extract {path} cannot be read ({error}); remove {key}.* and run the same command again"
+                f"the extract {path} cannot be read ({' '.join(str(error).split())}); "
+                f"remove {key}.* and run the same command again"
             ) from None
 
     def sweep(self) -> None:
@@ -114,3 +131,15 @@ class Workspace:
         finally:
             os.close(handle)
         file.replace(path)
+
+
+def _check_columns(found: pa.Schema, name: str, wanted: Sequence[str]) -> None:
+    types = {field.name: getattr(field.type, "value_type", field.type) for field in found}
+    wrong = [field.name for field in TABLES[name] if types.get(field.name) != field.type]
+    wrong += [column for column in wanted if column not in types]
+    if wrong:
+        raise _lacking(wrong[0])
+
+
+def _lacking(column: str) -> pa.ArrowInvalid:
+    return pa.ArrowInvalid(f"no column {column} as this biolm writes it")

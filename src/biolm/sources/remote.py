@@ -39,6 +39,7 @@ _TIMES = ("LastModified", "last_modified", "Last-Modified", "updated", "mtime", 
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, ImportError, ValueError)
 """What no second try puts right."""
 _CHECK = "check the address"
+_ABSENT = "does not exist"
 
 _Answer = TypeVar("_Answer")
 
@@ -127,6 +128,20 @@ def _is_there(url: str) -> bool:
 
 def _sidecar(url: str, name: str) -> Sidecar:
     return Sidecar(path=url, name=name, content=_stamp(_ask(url, lambda files, path: files.info(path))))
+
+
+def look(url: str) -> dict[str, Any] | None:
+    """What its store says of the file or folder at an address ("type", "size"); None where nothing lies there.
+
+    Raises Unusable where the store cannot be asked.
+    """
+    try:
+        facts: dict[str, Any] = _ask(url, lambda files, path: files.info(path))
+    except Unusable as error:
+        if error.reason == _ABSENT:
+            return None
+        raise
+    return facts
 
 
 def open_file(address: str) -> io.BufferedReader:
@@ -246,7 +261,7 @@ def _ask(url: str, question: Callable[[Any, str], _Answer]) -> _Answer:
     except Unusable:
         raise
     except FileNotFoundError:
-        raise Unusable("does not exist", _CHECK) from None
+        raise Unusable(_ABSENT, _CHECK) from None
     except PermissionError:
         raise Unusable("may not be read", "check your credentials for it") from None
     except (ImportError, ValueError) as error:

@@ -19,10 +19,12 @@ from biolm.tokens.tokenizer import Tokenizer
 BATCH_PASSAGES = 2048
 
 
-def build_tokens(corpus_folder: Path, tokenizer: Tokenizer, out: Path, progress: Progress) -> TokenStore:
+def build_tokens(
+    corpus_folder: str | Path, tokenizer: Tokenizer, out: Path, progress: Progress
+) -> TokenStore:
     """Tokenize every split of a corpus into `out`, or open what is there when it is the same work.
 
-    Raises ArtifactError when `out` holds anything else.
+    The corpus lies here or at an address. Raises ArtifactError when `out` holds anything else.
     """
     corpus = open_corpus(corpus_folder)
     if kind_of(out) == KIND:

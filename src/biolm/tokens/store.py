@@ -16,8 +16,10 @@ from biolm.errors import ArtifactError
 from biolm.tokens.tokenizer import Vocabulary
 
 KIND = "token store"
-VERSION = 1
-SECTIONS = ("abstract", "figure_legend")
+VERSION = 2
+READABLE = (1, 2)
+"""Format versions that are read; in 1 there are no supplementary legends."""
+SECTIONS = ("abstract", "figure_legend", "supplementary_legend")
 """A passage's section is stored as its place in this tuple."""
 
 
@@ -92,7 +94,7 @@ class TokenStore:
 def open_tokens(folder: Path) -> TokenStore:
     """Open a store. Raises ArtifactError where the folder holds no whole one."""
     manifest = read_manifest(
-        folder, kind=KIND, version=VERSION, rebuild=f"biolm tokenize CORPUS --tokenizer NAME --out {folder}"
+        folder, kind=KIND, version=READABLE, rebuild=f"biolm tokenize CORPUS --tokenizer NAME --out {folder}"
     )
     facts = manifest["vocabulary"]
     vocabulary = Vocabulary(
