@@ -62,6 +62,12 @@ def parse_deletion(element: Element, source: str) -> Deletion:
     return Deletion(source=source, pmids=tuple(filter(None, pmids)))
 
 
+def first_pmid(record: Element) -> Element | None:
+    """The first PMID inside a record, its own where it has one."""
+    usual = record[0][0] if len(record) and len(record[0]) else None
+    return usual if usual is not None and usual.tag == "PMID" else next(record.iter("PMID"), None)
+
+
 def parse_record(record: Element, source: str, options: TextOptions = _DEFAULT) -> Article:
     """Read one record. `record`: its lxml element; `source`: where it was read. Missing parts stay empty.
 

@@ -19,7 +19,7 @@ from biolm.sources.cut import cut_article, cut_records
 from biolm.sources.files import NO_MEMBERS, PAPER_ENDINGS, TAR_ENDINGS, ZIP_ENDINGS, PaperFile, portable
 from biolm.sources.jats import parse_article
 from biolm.sources.options import TextOptions
-from biolm.sources.pubmed import DELETION, RECORDS, parse_deletion, parse_record
+from biolm.sources.pubmed import DELETION, RECORDS, first_pmid, parse_deletion, parse_record
 from biolm.sources.remote import is_url, open_file
 from biolm.sources.split import Records
 from biolm.sources.xml import (
@@ -159,10 +159,10 @@ def _read_records(runs: Records, name: str, options: TextOptions, *, together: b
                     yield parse_deletion(element, name)
                     continue
                 if kind in RECORDS:
-                    pmid = words_of(next(element.iter("PMID"), None))
-                    if not pmid.isdecimal():
-                        pmid = one_line(pmid) or f"record-{number + place}"
-                    source = f"{name}#{pmid}"
+                    pmid = words_of(first_pmid(element))
+                    source = (
+                        f"{name}#{pmid if pmid.isdecimal() else one_line(pmid) or f'record-{number + place}'}"
+                    )
                 article = _article(element, source, options)
                 if not (article.pmid or article.pmcid or article.doi):  # its hash is that of all of it
                     records = records or list(runs.split(run))
