@@ -37,7 +37,7 @@ from biolm.sources.xml import (
 
 BUNDLES = frozenset({"articles", "pmc-articleset"})
 """Roots that hold many JATS articles."""
-BATCH_BYTES = 1 << 20
+BATCH_BYTES = 1 << 18
 """Records that are taken out of a file, and PubMed's parsed, together."""
 
 _BEGINS_ARTICLE = re.compile(
