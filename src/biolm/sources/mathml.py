@@ -26,6 +26,8 @@ _CHARGE = re.compile(r"[0-9]*[+−–-]|[•·˙⋅] ?[+−–-]")
 _COUNT = re.compile(r"\d+(?:[^\W\d_]{3,})?")
 """What stands plainly below a letter: "2", "2max"."""
 _MARK = re.compile(r"[′″*∗⋆†‡°]+")
+_SEAM = 40
+"""Characters before a seam that are looked at: more than any name of a function has."""
 _DEGREES = ("∘", "°")
 _FUNCTIONS = frozenset([
     "log", "ln", "lg", "exp", "sin", "cos", "tan", "cot", "arg",
@@ -79,7 +81,7 @@ def one_line(pieces: Iterable[tuple[bool, str]], begin: str = "") -> str:
                 line += piece
             after_operator = piece in _SPACED or piece in _SIGNS or piece in _OPENING or piece in _LISTING
             continue
-        if _are_words(line + waiting, piece):
+        if _are_words(f"{line[-_SEAM:]}{waiting}", piece):
             line += " "
         line += waiting + piece
         waiting = ""
