@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 import pyarrow.parquet as pq
 import pytest
-from corpus_papers import article, corpus_of, dropped, prose, records, rows_of
+from corpus_papers import WORDS, article, corpus_of, dropped, prose, records, rows_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -255,6 +255,35 @@ def test_a_held_out_paper_enters_by_none_of_its_ids_and_in_no_copy(tmp_path: Pat
     corpus = corpus_of(tmp_path, [copy, same, held, article(8)], hold_out=("pmcid:PMC5",))
     assert [row["pmid"] for row in rows_of(corpus)] == ["8"]
     assert dropped(corpus) == {"held_out": 3}
+
+
+@pytest.mark.parametrize("near", [None, 0.8])
+def test_a_held_out_text_is_held_out_of_other_papers_though_a_filter_drops_its_own(
+    tmp_path: Path, near: float | None
+):
+    words = " ".join(f"{WORDS[n % len(WORDS)]}{n}" for n in range(200))
+    copy = words if near is None else words.replace("50 ", "x ")
+    papers = [
+        article(1, abstracts=(Abstract(text=words),), licence="CC-BY-NC-4.0"),
+        article(2, abstracts=(Abstract(text=copy),), licence="CC-BY-4.0"),
+        article(3, licence="CC-BY-4.0"),
+    ]
+    corpus = corpus_of(tmp_path, papers, hold_out=("pmid:1",), licence="by", near_duplicates=near)
+    assert [row["pmid"] for row in rows_of(corpus)] == ["3"]
+    reasons = {
+        row["pmid"]: row["reason"] for row in pq.read_table(corpus.folder / "dropped.parquet").to_pylist()
+    }
+    assert reasons == {"1": "licence", "2": "held_out"}
+
+
+def test_a_notice_may_name_a_doi_with_any_sign(tmp_path: Path):
+    papers = [
+        article(1, doi="10.1234/a|b"),
+        article(2, retracts=("doi:10.1234/a|b", "pmid:9")),
+        article(9),
+        article(3),
+    ]
+    assert [row["pmid"] for row in rows_of(corpus_of(tmp_path, papers))] == ["2", "3"]
 
 
 def test_nearly_the_same_text_is_kept_once_and_the_drop_says_for_which(tmp_path: Path):

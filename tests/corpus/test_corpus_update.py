@@ -65,6 +65,31 @@ def test_papers_stay_in_their_split_when_a_better_id_is_found(old: Corpus, tmp_p
     assert splits(new) == splits(old)
 
 
+def test_no_text_of_the_test_split_moves_to_a_preferred_record_elsewhere(
+    old: Corpus, tmp_path: Path, running: Running
+):
+    before = {
+        row["text"]: split
+        for split in old.splits
+        for b in old.iter_batches(split, ["text"])
+        for row in b.to_pylist()
+    }
+    (tmp_path / "jats").mkdir()
+    for number, text in enumerate(before):
+        (tmp_path / "jats" / f"{number}.xml").write_text(
+            f"<article><front><article-meta><article-id pub-id-type='doi'>10.5555/j{number}</article-id>"
+            f"<abstract><p>{text}</p></abstract></article-meta></front></article>"
+        )
+    update_corpus(old.folder, [tmp_path / "jats"], tmp_path / "new", Silent(), running)
+    new = open_corpus(tmp_path / "new")
+    assert {
+        row["text"]: split
+        for split in new.splits
+        for b in new.iter_batches(split, ["text"])
+        for row in b.to_pylist()
+    } == before
+
+
 def test_a_source_given_again_replaces_itself(old: Corpus, tmp_path: Path, running: Running):
     write_pubmed(tmp_path / "pubmed20n0001.xml", range(1, 51))
     update_corpus(old.folder, [tmp_path / "pubmed20n0001.xml"], tmp_path / "new", Silent(), running)

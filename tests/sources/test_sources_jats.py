@@ -240,3 +240,23 @@ def test_licence_is_an_spdx_id(permissions: str, licence: str):
 )
 def test_licence_is_read_from_words(text: str, licence: str):
     assert spdx_licence([], "", text) == licence
+
+
+@pytest.mark.parametrize(
+    ("text", "licence"),
+    [
+        ("CC BY NC ND", "CC-BY-NC-ND"),
+        ("CC BY–NC 4.0", "CC-BY-NC-4.0"),
+        ("Creative Commons Attribution License (CC BY-NC 4.0)", "CC-BY-NC-4.0"),
+        ("Creative Commons Attribution 3.0 Non-Commercial", "CC-BY-NC-3.0"),
+        ("Creative Commons Attribution (Non-Commercial)", "CC-BY-NC"),
+        ("Creative Commons Attribution—NonCommercial", "CC-BY-NC"),
+        ("Creative Commons Attribution-Non Derivatives 4.0", "CC-BY-ND-4.0"),
+        ("creativecommons.org/licenses/by-ncnd/4.0/", "CC-BY-NC-ND-4.0"),
+        ("creativecommons.org/licenses/by/nc/4.0/", "CC-BY-NC-4.0"),
+        ("creativecommons.org/licenses/by–nc/4.0/", "CC-BY-NC-4.0"),
+        ("creativecommons.org/licenses/by/4.0/legalcode", "CC-BY-4.0"),
+    ],
+)
+def test_a_licence_that_allows_less_is_never_read_as_one_that_allows_more(text: str, licence: str):
+    assert spdx_licence([], "", text) == licence

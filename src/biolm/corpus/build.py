@@ -4,6 +4,7 @@ import dataclasses
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from biolm.artifacts import (
 from biolm.corpus.card import PRETTY_NAME, render_card
 from biolm.corpus.config import CorpusConfig, config_of
 from biolm.corpus.croissant import CROISSANT, croissant
+from biolm.corpus.documents import Documents
 from biolm.corpus.engines import Engine, available_cores
 from biolm.corpus.extract import code_hash
 from biolm.corpus.held_out_texts import HeldOutTexts
@@ -29,7 +31,7 @@ from biolm.corpus.places import Place, kind_at, place_of, spelled
 from biolm.corpus.put import check_free_at, new_corpus
 from biolm.corpus.reader import KIND, VERSION, Corpus, open_corpus
 from biolm.corpus.reasons import Reason
-from biolm.corpus.resolve import Resolution, resolve
+from biolm.corpus.resolve import resolve
 from biolm.corpus.split import SPLITS
 from biolm.corpus.stage import Extracted, ExtractShard, extract_all
 from biolm.corpus.workspace import Workspace
@@ -200,12 +202,12 @@ def _build(
         )
         deletions = [deletion for extract in said for deletion in extract.deletions]
         progress.start("resolve", None, "passages")
-        resolution = resolve(workspace, keys, deletions, config, texts)
+        pin = None if old is None else partial(_pinned, old)
+        resolution = resolve(workspace, keys, deletions, config, texts, pin)
         progress.finish(
             f"{len(resolution.fate):,} passages of {len(resolution.documents.document):,} articles"
         )
-        pinned = None if old is None else _pinned(old, resolution)
-        counts = write_corpus(folder, workspace, keys, resolution, config, pinned, progress)
+        counts = write_corpus(folder, workspace, keys, resolution, config, resolution.pinned, progress)
         outcome = counts.facts(
             articles=len(resolution.documents.document), failed=failed, fate=resolution.fate
         )
@@ -237,9 +239,8 @@ def _source_facts(inputs: list[Input], extracted: list[Extracted]) -> list[dict[
     return facts
 
 
-def _pinned(old: Corpus, resolution: Resolution) -> NDArray[np.int8]:
+def _pinned(old: Corpus, documents: Documents) -> NDArray[np.int8]:
     """(articles,) the split in which the old corpus has the article's paper; training goes before the others."""
-    documents = resolution.documents
     pinned = np.full(len(documents.document), -1, np.int8)
     for split in sorted(old.splits, key=SPLITS.index, reverse=True):
         for batch in old.iter_batches(split, ["pmid", "pmcid", "doi"], 65_536):

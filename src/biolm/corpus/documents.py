@@ -127,7 +127,7 @@ def join_documents(articles: pa.Table, deletions: Sequence[tuple[int, Sequence[i
     )
     notices, notice = texts["retracts"]
     noticed = {notices[code] for code in np.unique(notice[live])}
-    named = documents.rows_with(name for names in noticed if names for name in names.split("|"))
+    named = documents.rows_with(name for names in noticed if names for name in names.split())
     itself = np.flatnonzero(column["retracted"] & (fate == 0))
     documents.retracted = documents.spread(np.union1d(named, itself))
     return documents

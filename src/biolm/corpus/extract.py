@@ -47,7 +47,7 @@ ARTICLES = pa.schema(
         pa.field("passages", pa.int32()),
     ]
 )
-"""One row an article. Numbers are 0 where the paper states none; `retracts` and `types` are joined by "|"."""
+"""One row an article. Numbers are 0 where the paper states none; `retracts` are joined by " ", `types` by "|"."""
 PASSAGES = pa.schema(
     [
         pa.field("article", pa.int32()),
@@ -179,7 +179,7 @@ def _article(article: Article, passages: int) -> tuple[Any, ...]:
         0 if article.doi or pmid or pmcid else hash64(name),
         *(article.title, article.journal, article.year, article.licence, FORMS.index(article.form)),
         *(article.version, article.revised, _sequence(article.source)),
-        *(article.manuscript, article.retracted, "|".join(article.retracts), "|".join(article.types)),
+        *(article.manuscript, article.retracted, " ".join(article.retracts), "|".join(article.types)),
         passages,
     )
 

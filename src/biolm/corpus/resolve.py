@@ -4,7 +4,7 @@ Works on arrays of numbers over all passages; texts stay on disk. The result is 
 their order, the settings and the lists, whoever made the extracts and when.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +37,8 @@ class Resolution:
     """(passages,) KEPT or the CODE of a reason."""
     instead: Rows
     """(passages,) the passage that a duplicate was dropped for; −1 for the others."""
+    pinned: NDArray[np.int8] | None = None
+    """(articles,) the place in SPLITS where an earlier corpus has the article's paper, −1 where it has it not."""
 
 
 def resolve(
@@ -45,9 +47,12 @@ def resolve(
     deletions: Sequence[tuple[int, Sequence[int]]],
     config: CorpusConfig,
     held_out_texts: HeldOutTexts | None = None,
+    pin: Callable[[Documents], NDArray[np.int8]] | None = None,
 ) -> Resolution:
     """Decide over the extracts `keys`; `deletions` are those that they state.
 
+    `pin`: (articles,) the place in SPLITS that an earlier corpus has the article's paper in, else −1: of passages
+    that are alike one of those stays, the test split's before the others, so that none of its texts moves.
     Memory: about 130 bytes an article and 100 a passage, and as much again while it sorts.
     """
     articles, article_offsets = _load(workspace, keys, "articles", COLUMNS, REPEATED)
@@ -67,14 +72,20 @@ def resolve(
     del passages
     choose_records(fate, article, section, documents, len(SECTIONS))
     held = documents.papers_with(config.hold_out)[article]
+    before = fate.copy()
+    elsewhere = np.flatnonzero(held & (fate != KEPT))
+    fate[elsewhere] = KEPT  # what a filter dropped of a held-out paper still holds out what is like it
     if held_out_texts is not None:
         held |= _with_held_out_text(workspace, keys, offsets, fate, held_out_texts)
     rank = np.empty(len(fate), np.int64)
-    rank[np.lexsort((documents.preference[article], ~held))] = np.arange(len(fate))
+    pinned = pin(documents) if pin else None
+    later = np.zeros(len(fate), np.int8) if pinned is None else -pinned[article]
+    rank[np.lexsort((documents.preference[article], later, ~held))] = np.arange(len(fate))
     near = None
     if config.near_duplicates is not None:
         near = NearDuplicates(workspace, keys, offsets, config.near_duplicates)
     instead = drop_duplicates(fate, text_key, rank, held, documents.document[article], near)
+    fate[elsewhere], instead[elsewhere] = before[elsewhere], -1
     return Resolution(
         documents=documents,
         article_offsets=article_offsets,
@@ -82,6 +93,7 @@ def resolve(
         article=article,
         fate=fate,
         instead=instead,
+        pinned=pinned,
     )
 
 

@@ -10,8 +10,8 @@ from lxml import etree
 from biolm.sources.xml import Element
 
 _PMID = re.compile(r"\s*0*([1-9][0-9]{0,9})(?:\.0|v\d+)?\s*")
-_PMCID = re.compile(r"\s*(?:PMC)?\s*([0-9]{1,12})(?:\.[0-9]+)?\s*", re.IGNORECASE)
-_DOI = re.compile(r"\b10\.[0-9]{4,9}(?:\.[0-9]+)*/\S+")
+_PMCID = re.compile(r"\s*(?:PMC)?\s*0*([1-9][0-9]{0,11})(?:\.[0-9]+)?\s*", re.IGNORECASE)
+_DOI = re.compile(r"\b10\.[0-9]{4,9}(?:\.[0-9]{1,9}){0,4}+/\S+")
 _YEAR = re.compile(r"\b(1[6-9][0-9]{2}|20[0-9]{2})\b")
 
 

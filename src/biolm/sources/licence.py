@@ -11,20 +11,25 @@ UNKNOWN = "unknown"
 TEXT_MINING = "LicenseRef-TDM"
 """Author manuscripts in PMC: for text and data mining only."""
 _URL = re.compile(
-    r"creativecommons\.org/licen[cs]es?/(by(?:-(?:nc|nd|sa))*)\b(?:/(\d(?:\.\d)?))?(?:/(igo)\b)?",
-    re.IGNORECASE,
+    r"creativecommons\.org/licen[cs]es?/([a-z–—−/-]+)(\d(?:\.\d)?)?(?:/(igo)\b)?", re.IGNORECASE
 )
+_PATH = re.compile(r"by((?:nc|nd|sa)*)(?:deed|legalcode)?")
+"""The letters of such an address, whatever separates them."""
 _PUBLIC_DOMAIN = re.compile(
     r"creativecommons\.org/(?:publicdomain/(zero|mark)|(licenses/publicdomain))", re.IGNORECASE
 )
-_WORDS = re.compile(
-    r"creative\s+commons\s+attribution((?:[\s,–/-]+(?:non-?\s?commercial|no-?\s?deriv\w*|share-?\s?alike))*)"
-    r"(?:[^.]{0,40}?(\d\.\d))?",
+_NAMED = re.compile(
+    r"creative\s+commons\s+attribution(?:[^.]|\.(?=\d)){0,60}?(?<![\w.])(\d\.\d)|creative\s+commons\s+attribution|"
+    r"\bcc[\s–—−-]?by\b(?:[\s/–—−-]+(?:nc|nd|sa)\b)*(?:[\s–—−-]+v?(\d\.\d))?",
     re.IGNORECASE,
 )
-_CODE = re.compile(r"\bcc[\s-]?(by(?:-(?:nc|nd|sa))*)\b(?:[\s-]+v?(\d\.\d))?", re.IGNORECASE)
+_RESTRICTIONS = {
+    "nc": re.compile(r"non[\s–—−‐-]*commercial|\bby\b[\s/–—−a-z-]{0,8}?\bnc", re.IGNORECASE),
+    "nd": re.compile(r"non?[\s–—−‐-]*deriv|\bby\b[\s/–—−a-z-]{0,8}?\bnd\b|\bncnd\b", re.IGNORECASE),
+    "sa": re.compile(r"share[\s–—−‐-]*alike|\bby\b[\s/–—−a-z-]{0,8}?\bsa\b|\bncsa\b", re.IGNORECASE),
+}
+"""What else the words say, anywhere: in doubt the licence that allows less."""
 _CC0 = re.compile(r"\bcc0\b|creative\s+commons\s+(?:zero|cc0|public\s+domain\s+dedication)", re.IGNORECASE)
-_ELEMENTS = {"noncommercial": "nc", "noderiv": "nd", "sharealike": "sa"}
 
 
 def spdx_licence(urls: Iterable[str], kind: str, text: str) -> str:
@@ -35,16 +40,16 @@ def spdx_licence(urls: Iterable[str], kind: str, text: str) -> str:
     """
     addresses = [*urls, text]
     for address in addresses:
-        if found := _URL.search(address):
-            return _spdx(found[1], found[2], found[3])
+        for found in _URL.finditer(address):
+            if path := _PATH.fullmatch(re.sub("[^a-z]", "", found[1].lower())):
+                return _spdx({"by", *re.findall("..", path[1])}, found[2], found[3])
     for address in addresses:
-        if found := _PUBLIC_DOMAIN.search(address):
-            return "CC0-1.0" if (found[1] or "").lower() == "zero" else "CC-PDM-1.0"
-    if found := _WORDS.search(text):
-        words = re.sub(r"[\s-]", "", found[1].lower())
-        return _spdx("-".join(["by", *(code for word, code in _ELEMENTS.items() if word in words)]), found[2])
-    if found := _CODE.search(text) or _CODE.search(kind):
-        return _spdx(found[1], found[2])
+        if public := _PUBLIC_DOMAIN.search(address):
+            return "CC0-1.0" if (public[1] or "").lower() == "zero" else "CC-PDM-1.0"
+    for said in (text, kind):
+        if named := _NAMED.search(said):
+            codes = {"by", *(code for code, words in _RESTRICTIONS.items() if words.search(said))}
+            return _spdx(codes, named[1] or named[2])
     if _CC0.search(text) or _CC0.search(kind):
         return "CC0-1.0"
     return "CC-BY" if kind.lower() == "creativecommonsby" else UNKNOWN
@@ -55,9 +60,8 @@ def licence_of_code(code: str) -> str:
     return TEXT_MINING if code.strip().upper() == "TDM" else spdx_licence([], "", code)
 
 
-def _spdx(code: str, version: str | None, port: str | None = None) -> str:
-    parts = code.upper().split("-")
-    ordered: list[str] = [part for part in ("BY", "NC", "ND", "SA") if part in parts]
+def _spdx(codes: set[str], version: str | None, port: str | None = None) -> str:
+    ordered = [code.upper() for code in ("by", "nc", "nd", "sa") if code in codes]
     if version:
         ordered += [version if "." in version else f"{version}.0", *(["IGO"] if port else [])]
     return "-".join(["CC", *ordered])
