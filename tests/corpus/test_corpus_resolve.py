@@ -16,6 +16,7 @@ from biolm.corpus.filters import allows
 from biolm.corpus.reader import DROPPED
 from biolm.errors import ConfigError
 from biolm.records import Abstract, Article, Deletion, Figure, Unreadable
+from biolm.sources.ids import plain_pmcid
 
 LONG = "A sentence that is long enough to be kept, since it has more than eighty characters in it."
 
@@ -276,6 +277,26 @@ def test_a_held_out_text_is_held_out_of_other_papers_though_a_filter_drops_its_o
     assert reasons == {"1": "licence", "2": "held_out"}
 
 
+@pytest.mark.parametrize("wanted", ["en", "EN", "en-GB", "eng"])
+@pytest.mark.parametrize("stated", ["en", "eng", "EN-us", "en_GB"])
+def test_a_language_is_the_same_however_it_is_written(tmp_path: Path, wanted: str, stated: str):
+    papers = [article(1, language=stated), article(2, language="ger")]
+    assert [row["pmid"] for row in rows_of(corpus_of(tmp_path, papers, languages=(wanted,)))] == ["1"]
+
+
+def test_papers_without_a_real_pmcid_are_apart(tmp_path: Path):
+    assert plain_pmcid("0") is None
+    assert plain_pmcid("PMC0123.2") == "PMC123"
+
+
+def test_the_newest_file_counts_in_a_folder_with_any_name(tmp_path: Path):
+    papers = [
+        pubmed(1, source="s#1/pubmed21n0001.xml#1", **abstract(f"Old text. {LONG}")),
+        pubmed(1, source="s#1/pubmed21n0002.xml#1", **abstract(f"New text. {LONG}")),
+    ]
+    assert texts(corpus_of(tmp_path, papers)) == [f"New text. {LONG}"]
+
+
 def test_a_notice_may_name_a_doi_with_any_sign(tmp_path: Path):
     papers = [
         article(1, doi="10.1234/a|b"),
@@ -343,6 +364,8 @@ def test_a_paper_is_named_by_its_best_id(tmp_path: Path, fields: dict[str, str],
         {"min_letters": 2},
         {"near_duplicates": 0.1},
         {"languages": ()},
+        {"languages": ("any",)},
+        {"languages": ("english",)},
     ],
 )
 def test_an_impossible_setting_is_refused(setting: dict):

@@ -110,5 +110,5 @@ def test_real_test_sentences_are_found_in_their_own_abstracts(tmp_path: Path, sh
 
 def test_a_list_of_ids_may_begin_with_a_byte_order_mark(tmp_path: Path):
     path = tmp_path / "ids.txt"
-    path.write_text("\ufeff23402\nPMC12\n10.1000/ABC # a DOI\n", encoding="utf-8")
-    assert read_held_out(path) == ("doi:10.1000/abc", "pmcid:PMC12", "pmid:23402")
+    path.write_text("\ufeff23402\nPMC12\n10.1000/ABC, # a DOI\n10.1000/x#1\n", encoding="utf-8")
+    assert read_held_out(path) == ("doi:10.1000/abc", "doi:10.1000/x#1", "pmcid:PMC12", "pmid:23402")

@@ -98,7 +98,7 @@ def test_front_and_figures_are_left_of_an_article(body: str, left: str):
     "body",
     [
         "<fig>x", "x</fig>", "<fig-group><fig></fig-group></fig>", "<!-- x", "<![CDATA[", "<?x", "<article></article>",
-        "<sub-article>", "</response>", "<fig ", "</article>",
+        "<sub-article>", "</response>", "<fig ", "</article>", "<fig x='a/>b'></fig>", '<fig x="a>"/>',
     ],
 )  # fmt: skip
 def test_an_article_whose_tags_do_not_match_stays_whole(body: str):

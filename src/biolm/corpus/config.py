@@ -1,6 +1,7 @@
 """What decides what a corpus holds: the settings of extraction, filters, deduplication and split."""
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -86,7 +87,10 @@ class CorpusConfig:
                 f"the similarity of near duplicates is {self.near_duplicates}; give a number from 0.5 to 1"
             )
         if self.languages is not None and not self.languages:
-            raise ConfigError("no language to keep; give codes such as en, or any")
+            raise ConfigError("no language to keep; give codes such as en, or none to keep all")
+        for code in self.languages or ():
+            if code.lower() in ("any", "all") or not re.fullmatch(r"[A-Za-z]{2,3}(?:[-_]\w+)*", code):
+                raise ConfigError(f"{code!r} is no language; give codes such as en, or none to keep all")
         if self.passages_per_file < 1:
             raise ConfigError(f"a file of {self.passages_per_file} passages is impossible; give 1 or more")
 

@@ -237,7 +237,7 @@ def _passages_schema(config: ExtractConfig) -> pa.Schema:
 
 def _sequence(source: str) -> int:
     """Place of a PubMed file among all of them, as YYNNNN; 0 for other files."""
-    return _sequence_of_file(source.partition("#")[0])
+    return _sequence_of_file(source.rpartition("/")[2].partition("#")[0])
 
 
 @lru_cache(maxsize=256)

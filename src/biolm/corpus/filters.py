@@ -1,6 +1,6 @@
 """The filters that look at one passage and its paper, on columns of all passages at once."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +10,7 @@ from biolm.corpus.config import CorpusConfig, LicenceFilter
 from biolm.corpus.documents import Documents, Rows, coded
 from biolm.corpus.language import MIN_CERTAINTY, MIN_CHARACTERS
 from biolm.corpus.reasons import CODE, KEPT, Reason
+from biolm.sources.pubmed import LANGUAGES
 
 COMMERCIAL = ("CC0", "CC-PDM", "CC-BY", "CC-BY-SA", "CC-BY-ND")
 """Licences, less their version, of PMC's commercial-use group; the first three make the filter "by"."""
@@ -62,9 +63,10 @@ def _wanted_type(types: Sequence[str], config: CorpusConfig) -> bool:
     return not set(types) & set(config.without_types)
 
 
-def _other_language(passages: pa.Table, wanted: Sequence[str]) -> NDArray[np.bool_]:
+def _other_language(passages: pa.Table, wanted: Collection[str]) -> NDArray[np.bool_]:
     """Stated to be in another language, or whatever is stated detected with certainty to be."""
     stated, code = coded(passages["language"])
+    wanted = frozenset(map(_plain_code, wanted))
     other = _look_up([_plain_code(name) not in wanted for name in stated], code)
     if "detected" in passages.column_names:
         detected, code = coded(passages["detected"])
@@ -77,8 +79,9 @@ def _other_language(passages: pa.Table, wanted: Sequence[str]) -> NDArray[np.boo
 
 
 def _plain_code(language: str) -> str:
-    """ "en-GB" and "EN" as "en"."""
-    return language.lower().replace("_", "-").partition("-")[0]
+    """ "en-GB", "EN" and "eng" as "en"."""
+    code = language.lower().replace("_", "-").partition("-")[0]
+    return LANGUAGES.get(code, code)
 
 
 def _look_up(truths: Sequence[bool], codes: NDArray[np.int32]) -> NDArray[np.bool_]:

@@ -1,5 +1,6 @@
 """Papers that must not enter a corpus, since something is to be measured on them."""
 
+import re
 from importlib.resources import files
 from pathlib import Path
 
@@ -8,6 +9,10 @@ from biolm.sources.ids import plain_doi, plain_pmcid, plain_pmid
 
 NER_PAPERS = "@ner"
 """The word for the shipped list of papers of named-entity benchmarks."""
+
+
+_REMARK = re.compile(r"(?:^|\s)#")
+"""A DOI may hold a #."""
 
 
 def read_held_out(path: Path) -> tuple[str, ...]:
@@ -25,7 +30,7 @@ def read_held_out(path: Path) -> tuple[str, ...]:
         raise InputError(f"--hold-out {path} cannot be read: {error}; give a text file of ids") from None
     found = set()
     for number, line in enumerate(lines, 1):
-        word = line.partition("#")[0].strip()
+        word = _REMARK.split(line)[0].strip()
         if word:
             found.add(_named(word, f"{path}, line {number}"))
     if not found:
@@ -39,6 +44,6 @@ def _named(word: str, where: str) -> str:
         return f"pmid:{pmid}"
     if value.upper().startswith("PMC") and (pmcid := plain_pmcid(value)):
         return f"pmcid:{pmcid}"
-    if doi := plain_doi(word):
+    if doi := plain_doi(word.rstrip(".,;")):
         return f"doi:{doi}"
     raise InputError(f"{where}: {word!r} is no PMID, PMCID or DOI; give one id a line")

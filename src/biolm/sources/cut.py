@@ -3,8 +3,9 @@
 Body text, references and tables are four fifths of the bytes of a JATS article, authors, headings and references
 more than half of a PubMed record; parsing is most of the time of reading. A cut is made only where it is certain not
 to change what is read: comments, CDATA sections and instructions are told from tags, and tags have to match. What
-does not parse when cut is parsed whole. Of what is cut only the tags that are looked for are checked: an article
-that is broken between its figures is read as if it were not.
+does not parse when cut is parsed whole. Tags are known as the article's root writes them: a figure with a prefix in an
+article without one, which no schema allows, is passed over. Of what is cut only the tags that are looked for are
+checked: an article that is broken between its figures is read as if it were not.
 """
 
 import re
@@ -71,6 +72,9 @@ def cut_article(data: bytes, *, supplementary: bool = False) -> bytes:
             continue
         if data[place : place + 1] not in _ENDS:
             continue
+        attributes = data[place : data.find(b">", place)]
+        if attributes.count(b'"') % 2 or attributes.count(b"'") % 2:
+            return data  # the ">" lies in a value
         place = data.find(b">", place) + 1
         closing = tag[1] == _SLASH
         name = tag[1 + closing :]
