@@ -166,7 +166,7 @@ def test_the_newest_version_of_a_pmid_wins_wherever_it_stands(tmp_path: Path):
     ]
     for name, order in {"one": stream, "other": stream[::-1]}.items():
         corpus = corpus_of(tmp_path / name, order)
-        assert [text[:38] for text in texts(corpus)] == ["Version 2 of 20200301 in pubmed20n0003"]
+        assert [text[:38] for text in texts(corpus)] == ["Version 2 of 20200101 in pubmed20n0009"]  # files replace in their order
         assert dropped(corpus) == {"older_version": 3}
 
 
@@ -282,6 +282,22 @@ def test_a_held_out_text_is_held_out_of_other_papers_though_a_filter_drops_its_o
 def test_a_language_is_the_same_however_it_is_written(tmp_path: Path, wanted: str, stated: str):
     papers = [article(1, language=stated), article(2, language="ger")]
     assert [row["pmid"] for row in rows_of(corpus_of(tmp_path, papers, languages=(wanted,)))] == ["1"]
+
+
+def test_of_two_versions_of_a_preprint_the_newer_counts(tmp_path: Path):
+    papers = [
+        article(1, pmid=None, doi="10.1101/1", version=number, **abstract(f"Version {number}. {LONG}"))
+        for number in (1, 2)
+    ]
+    assert texts(corpus_of(tmp_path, papers)) == [f"Version 2. {LONG}"]
+
+
+def test_the_last_of_pubmeds_files_counts_whatever_its_dates(tmp_path: Path):
+    papers = [
+        pubmed(1, source="pubmed21n0001.xml#1", revised=20210101, **abstract(f"Old text. {LONG}")),
+        pubmed(1, source="pubmed21n0002.xml#1", **abstract(f"New text. {LONG}")),
+    ]
+    assert texts(corpus_of(tmp_path, papers)) == [f"New text. {LONG}"]
 
 
 def test_papers_without_a_real_pmcid_are_apart(tmp_path: Path):

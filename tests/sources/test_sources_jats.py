@@ -260,3 +260,17 @@ def test_licence_is_read_from_words(text: str, licence: str):
 )
 def test_a_licence_that_allows_less_is_never_read_as_one_that_allows_more(text: str, licence: str):
     assert spdx_licence([], "", text) == licence
+
+
+@pytest.mark.parametrize(
+    ("stated", "version"), [("1.2", 2), ("2", 2), ("v3", 3), ("VoR", 0), ("", 0), ("1.2.3", 0)]
+)
+def test_a_preprint_states_its_version(stated: str, version: int):
+    assert article(f"<article-version>{stated}</article-version>").version == version
+
+
+def test_the_type_of_an_abstract_is_the_same_in_capitals():
+    found = article(
+        "<abstract abstract-type='Graphical'><p>Picture.</p></abstract><abstract><p>We.</p></abstract>"
+    )
+    assert [(one.text, one.kind) for one in found.abstracts] == [("We.", None), ("Picture.", "graphical")]

@@ -82,9 +82,10 @@ def without_imprint(text: str) -> str:
 
 def _abstract(element: Element, rules: Rules) -> Abstract:
     kind = element.get("abstract-type")
+    kind = kind.lower() if kind else None
     if local_name(element) == "trans-abstract":
         kind = "translation"
-    elif kind is None or kind.lower() in MAIN:
+    elif kind is None or kind in MAIN:
         heading = text_of(next((child for child in element if local_name(child) == "title"), None))
         kind = HEADED.get(heading.rstrip(":. ").lower())
     text = without_imprint(text_of(element, section, rules))

@@ -59,6 +59,7 @@ Parts = defaultdict[str, list[Element]]
 """Elements by name, in their order."""
 _DEFAULT = TextOptions()
 _VERSION = re.compile(r"\.([0-9]{1,4})$")
+_ARTICLE_VERSION = re.compile(r"[vV]?(?:[0-9]{1,4}\.)?([0-9]{1,4})")
 
 
 def parse_article(root: Element, source: str, options: TextOptions = _DEFAULT) -> Article:
@@ -94,7 +95,7 @@ def parse_article(root: Element, source: str, options: TextOptions = _DEFAULT) -
         licence=_licence(about, said.get("pmc-license-ref", "")),
         language=language,
         content_hash="" if pmid or pmcid or doi else content_hash(root),
-        version=_version(ids),
+        version=_version(ids, about["article-version"]),
         manuscript=said.get("pmc-prop-manuscript") == "yes" or any(of == "manuscript" for of, _ in ids),
         retracted=kind not in NOTICES
         and (RETRACTED.match(title) is not None or "retraction-forward" in map(_related_type, related)),
@@ -112,9 +113,10 @@ def _parts(element: Element | None) -> Parts:
     return parts
 
 
-def _version(ids: Sequence[tuple[str | None, str]]) -> int:
-    """The version in "PMC123.2"; 0 where none is stated."""
-    stated = (_VERSION.search(text) for kind, text in ids if kind == "pmcid-ver")
+def _version(ids: Sequence[tuple[str | None, str]], versions: Iterable[Element]) -> int:
+    """The version in "PMC123.2", else in a preprint's article-version ("1.2", "2"); 0 where none is stated."""
+    stated = [_VERSION.search(text) for kind, text in ids if kind == "pmcid-ver"]
+    stated += [_ARTICLE_VERSION.fullmatch(words_of(element)) for element in versions]
     return next((int(found[1]) for found in stated if found), 0)
 
 

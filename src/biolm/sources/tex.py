@@ -9,7 +9,7 @@ from html.entities import html5
 
 from biolm.sources.mathml import ACCENTS, accented, in_script, lowered, one_line, raised
 
-_BODY = re.compile(r"\\begin\{document\}(.*?)\\end\{document\}", re.DOTALL)
+_BEGIN, _END = "\\begin{document}", "\\end{document}"
 _TOKEN = re.compile(
     r"\\(?P<name>[A-Za-z]+)\*?\s*|\\(?P<mark>.)|(?P<number>\d+(?:\.\d+)?)|(?P<letters>[A-Za-z]+)|\S",
     re.DOTALL,
@@ -78,8 +78,9 @@ def tex_text(source: str) -> str:
     >>> tex_text(r"$\\frac{\\alpha_{i}}{b+c} \\times 10^{-5}$")
     'α_i/(b + c) × 10^−5'
     """
-    body = _BODY.search(source)
-    source = body[1] if body else source.partition("\\documentclass")[0]
+    _, begun, body = source.partition(_BEGIN)
+    body, ended, _ = body.partition(_END)
+    source = body if begun and ended else source.partition("\\documentclass")[0]
     return " ".join(_Reader(_LAYOUT.sub(_without_layout, source)).group(0).split())
 
 

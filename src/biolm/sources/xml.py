@@ -24,7 +24,7 @@ PAPERS = "give JATS or PubMed XML (.xml, .nxml, .gz), a tar or zip of it, or a f
 AGAIN = "fetch it again or leave it out"
 
 _ENTITY = re.compile(rb"&(?!(?:lt|gt|amp|quot|apos);)([A-Za-z][A-Za-z0-9]{1,31});")
-_ENTITY_OR_CDATA = re.compile(rb"<!\[CDATA\[.*?\]\]>|" + _ENTITY.pattern, re.DOTALL)
+_ENTITY_OR_CDATA = re.compile(rb"<!\[CDATA\[(?:.*?\]\]>|.*\Z)|" + _ENTITY.pattern, re.DOTALL)
 _REFERENCES = {
     name[:-1].encode(): "".join(f"&#{ord(character)};" for character in value).encode()
     for name, value in html5.items()
