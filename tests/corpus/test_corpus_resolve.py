@@ -166,7 +166,7 @@ def test_the_newest_version_of_a_pmid_wins_wherever_it_stands(tmp_path: Path):
     ]
     for name, order in {"one": stream, "other": stream[::-1]}.items():
         corpus = corpus_of(tmp_path / name, order)
-        assert [text[:38] for text in texts(corpus)] == ["Version 2 of 20200101 in pubmed20n0009"]  # files replace in their order
+        assert [text[:38] for text in texts(corpus)] == ["Version 2 of 20200101 in pubmed20n0009"]
         assert dropped(corpus) == {"older_version": 3}
 
 

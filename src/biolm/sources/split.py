@@ -17,6 +17,8 @@ _ENCODING = re.compile(rb"\s*<\?xml[^>]{0,200}?\sencoding\s*=\s*[\"']([A-Za-z0-9
 _LONGEST_TAG = 128
 """Bytes that are searched again when more have come, so that a tag cut in two is still seen whole."""
 _ENDS_NAME = b" \t\r\n>"
+_OPAQUE = rb"<!--.*?-->|<!\[CDATA\[.*?\]\]>|<\?.*?\?>"
+"""What has no tags in it."""
 
 
 class Records:
@@ -40,6 +42,7 @@ class Records:
         self._encoding: str | None = None
         self._names = [f"{prefix}{name}".encode() for name in names]
         self._mark = re.compile(b"<(/?)(?:" + b"|".join(map(re.escape, self._names)) + rb")(?=[\s/>])")
+        self._mark_or_opaque = re.compile(_OPAQUE + b"|" + self._mark.pattern, re.DOTALL)
         self._chunks = chunks
         self._run_bytes = run_bytes
 
@@ -64,7 +67,11 @@ class Records:
             last = self._last_end(buffer, start)
             closed = self._end_tag(buffer, self._root.encode(), max(start, last))  # behind all records
             if not is_open:
-                first = self._mark.search(buffer, 0, len(buffer) if closed is None else closed[0])
+                stop = len(buffer) if closed is None else closed[0]
+                first = next(
+                    (mark for mark in self._mark_or_opaque.finditer(buffer, 0, stop) if mark[1] is not None),
+                    None,
+                )
                 if first is None and closed is not None:
                     raise Unusable(f"an empty <{self._root}>: it holds no articles")
                 is_open = first is not None
@@ -111,7 +118,9 @@ class Records:
     def split(self, run: bytes) -> Iterator[bytes]:
         """The records of a run, one after another; one without end tag ends where the next begins."""
         start: int | None = None
-        for mark in self._mark.finditer(run):
+        for mark in self._mark_or_opaque.finditer(run):
+            if mark[1] is None:
+                continue
             if start is not None:
                 yield run[start : run.find(b">", mark.end()) + 1 if mark[1] else mark.start()]
             start = None if mark[1] else mark.start()
