@@ -81,6 +81,8 @@ class Unreadable:
     source: str
     reason: str
     """One line for a person."""
+    transient: bool = False
+    """Whether a connection or a disk failed, so that it may be read another time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -88,6 +89,17 @@ def test_no_text_of_the_test_split_moves_to_a_preferred_record_elsewhere(
         for b in new.iter_batches(split, ["text"])
         for row in b.to_pylist()
     } == before
+
+
+def test_one_of_two_sources_of_a_name_does_not_replace_both(tmp_path: Path, running: Running):
+    both = [
+        write_pubmed(tmp_path / folder / "s.xml", range(n, n + 20)) for folder, n in (("one", 1), ("two", 30))
+    ]
+    build_corpus(both, tmp_path / "old", CONFIG, Silent(), running)
+    with pytest.raises(ArtifactError, match=r"has 2 sources called s\.xml, and 1 of them"):
+        update_corpus(tmp_path / "old", both[:1], tmp_path / "new", Silent(), running)
+    update_corpus(tmp_path / "old", both, tmp_path / "new", Silent(), running)
+    assert open_corpus(tmp_path / "new").manifest["counts"]["articles_read"] == 40
 
 
 def test_a_source_given_again_replaces_itself(old: Corpus, tmp_path: Path, running: Running):
@@ -353,3 +365,29 @@ def test_a_source_may_lie_elsewhere(tmp_path: Path, running: Running):
     )
     assert isinstance(done.exception, InputError)
     assert "memory://bucket/none" in str(done.exception)
+
+
+def test_a_paper_that_a_store_did_not_give_is_read_the_next_time(
+    tmp_path: Path, running: Running, monkeypatch: pytest.MonkeyPatch
+):
+    store = fsspec.filesystem("memory")
+    for number in range(3):
+        source = write_pubmed(tmp_path / f"{number}.xml", range(10 * number + 1, 10 * number + 6))
+        store.pipe_file(f"/flaky/{number}.xml", source.read_bytes())
+    opened = type(store)._open
+
+    def broken(self, path, *arguments, **options):
+        if path.endswith("1.xml"):
+            raise ConnectionError("down")
+        return opened(self, path, *arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(store), "_open", broken)
+        patched.setattr("biolm.sources.remote.BACKOFF_SECONDS", 0.0)
+        build_corpus(["memory://flaky"], tmp_path / "first", CONFIG, Silent(), running)
+    build_corpus(["memory://flaky"], tmp_path / "second", CONFIG, Silent(), running)
+    store.rm("/flaky", recursive=True)
+    counts = [
+        open_corpus(tmp_path / name).manifest["counts"]["articles_read"] for name in ("first", "second")
+    ]
+    assert counts == [10, 15]

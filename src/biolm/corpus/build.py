@@ -2,6 +2,7 @@
 
 import dataclasses
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -107,7 +108,14 @@ def update_corpus(
         )
     inputs = _inputs(sources, place, progress)
     check_free_at(place)
-    names = {source.name for source in inputs}
+    names = Counter(source.name for source in inputs)
+    before = Counter(facts["name"] for facts in corpus.manifest["sources"])
+    for name, given in names.items():
+        if before[name] > given:
+            raise ArtifactError(
+                f"{spelled(corpus.folder)} has {before[name]} sources called {name}, and {given} of them would replace "
+                "all; give each of them again, or the new one by another name"
+            )
     earlier = [facts for facts in corpus.manifest["sources"] if facts["name"] not in names]
     _check_extracts(corpus, earlier, Workspace(running.work))
     config = config_of(corpus.manifest["settings"])

@@ -81,6 +81,8 @@ class ExtractFacts:
     passages: int = 0
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     """Source and reason of each file or record that gave no article."""
+    transient: bool = False
+    """Whether a connection or a disk failed: the next build reads the shard again."""
     deletions: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)
     """Sequence number of a PubMed file, and the PMIDs that it withdraws."""
 
@@ -135,6 +137,7 @@ def write_extract(
         for record in records:
             if isinstance(record, Unreadable):
                 facts.unreadable.append((record.source, record.reason))
+                facts.transient |= record.transient
                 continue
             if isinstance(record, Deletion):
                 facts.deletions.append((_sequence(record.source), tuple(map(int, record.pmids))))

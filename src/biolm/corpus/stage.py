@@ -39,7 +39,7 @@ class ExtractShard:
         workspace, what = Workspace(self.workspace), identity(shard)
         key = extract_key(what, self.config)
         facts = workspace.facts(key)
-        if facts is not None:
+        if facts is not None and not facts.transient:
             tick(facts.articles)
         else:
             with workspace.draft() as draft:

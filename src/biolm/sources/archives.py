@@ -61,7 +61,7 @@ def unpacked_chunks(stream: Stream) -> Iterator[bytes]:
     except EOFError:
         raise Unusable(CUT_OFF) from None
     except BROKEN as error:
-        raise Unusable(f"damaged: {one_line(error)}") from None
+        raise _damaged(error) from None
 
 
 def tar_members(file: io.BufferedReader, wanted: Callable[[str], bool]) -> Iterator[Member]:
@@ -86,7 +86,7 @@ def tar_members(file: io.BufferedReader, wanted: Callable[[str], bool]) -> Itera
     except EOFError:
         raise Unusable(CUT_OFF) from None
     except BROKEN as error:
-        raise Unusable(f"damaged: {one_line(error)}") from None
+        raise _damaged(error) from None
 
 
 def zip_members(file: io.BufferedReader, wanted: Sequence[str] | None) -> Iterator[Member]:
@@ -120,7 +120,7 @@ def zip_papers(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     try:
         articles = meca_articles(archive)
     except (*BROKEN, EOFError) as error:
-        raise Unusable(f"damaged: {one_line(error)}") from None
+        raise _damaged(error) from None
     return [
         entry
         for entry in archive.infolist()
@@ -137,9 +137,15 @@ def _zip_chunks(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Iterator[by
     try:
         stream = archive.open(entry)
     except (*BROKEN, EOFError) as error:
-        raise Unusable(f"damaged: {one_line(error)}") from None
+        raise _damaged(error) from None
     with stream:
         yield from unpacked_chunks(stream)
+
+
+def _damaged(error: Exception) -> Unusable:
+    """What is said of damage; of a disk or a connection that failed, which comes with a number or as one."""
+    transient = isinstance(error, ConnectionError) or getattr(error, "errno", None) is not None
+    return Unusable(f"damaged: {one_line(error)}", transient=transient)
 
 
 def _too_large() -> Iterator[bytes]:

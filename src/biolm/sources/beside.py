@@ -62,7 +62,7 @@ def with_sidecar(records: Iterable[Record], file: PaperFile) -> Iterator[Record]
                 said = FileList(_lines(stream), tabs=sidecar.name.endswith(".txt"))
                 find = said.find
         except Unusable as error:
-            yield Unreadable(source=source, reason=error.reason)
+            yield Unreadable(source=source, reason=error.reason, transient=error.transient)
         for record in records:
             if isinstance(record, Article):
                 member = record.source.removeprefix(f"{file.name}/").partition("#")[0]

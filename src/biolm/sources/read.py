@@ -75,7 +75,7 @@ def _read_members(found: Iterator[Member], file: PaperFile, options: TextOptions
         try:
             yield from _read_xml(member.chunks(), source, options)
         except Unusable as error:
-            yield Unreadable(source=source, reason=error.reason)
+            yield Unreadable(source=source, reason=error.reason, transient=error.transient)
     if not count:
         raise Unusable(NO_MEMBERS if members is None else "holds none of the members", PAPERS)
     for member_name in sorted(missing):
@@ -170,7 +170,7 @@ def _read_records(runs: Records, name: str, options: TextOptions, *, together: b
                     article = _article(_only(runs.parse(records[place])), source, options)
                 yield article
             except Unusable as error:
-                yield Unreadable(source=source, reason=error.reason)
+                yield Unreadable(source=source, reason=error.reason, transient=error.transient)
         number += count
 
 

@@ -216,7 +216,7 @@ class _Resumed(io.RawIOBase):
                 raise OSError(said(error)) from None
             except Exception as error:  # each driver has its own
                 if tried == RETRIES:
-                    raise OSError(
+                    raise ConnectionError(
                         f"the connection broke at byte {self._position} and {RETRIES} times again: {said(error)}"
                     ) from None
                 time.sleep(BACKOFF_SECONDS * 2**tried)
@@ -233,7 +233,7 @@ class _Resumed(io.RawIOBase):
             self._broken = error
         facts = _ask(self._url, lambda files, path: files.info(path))
         if _stamp(facts) != self._stamp:
-            raise Unusable("changed while it was read", "run the same command again")
+            raise Unusable("changed while it was read", "run the same command again", transient=True)
         file = self._open()
         if self._in_parts:
             file.seek(self._position)
@@ -270,7 +270,9 @@ def _ask(url: str, question: Callable[[Any, str], _Answer]) -> _Answer:
             raise Unusable(f"cannot be read: {said(error)}", remedy) from None
         raise Unusable(f"cannot be read: {said(error)}", _CHECK) from None
     except Exception as error:  # each driver has its own
-        raise Unusable(f"cannot be read: {said(error)}", "check the address and the connection") from None
+        raise Unusable(
+            f"cannot be read: {said(error)}", "check the address and the connection", transient=True
+        ) from None
 
 
 @dataclass(slots=True)

@@ -211,7 +211,7 @@ def read_shard(shard: Shard, options: TextOptions = _DEFAULT) -> Stream:
                 where = shown(file.path) if is_url(file.path) else file.path
                 raise InputError(f"{where}: {error.reason}; {error.remedy}") from None
             member = f"/{portable(file.members[0])}" if file.problem and file.members else ""
-            yield Unreadable(source=f"{file.name}{member}", reason=error.reason)
+            yield Unreadable(source=f"{file.name}{member}", reason=error.reason, transient=error.transient)
 
 
 def _joined(files: Iterable[PaperFile]) -> Iterator[PaperFile]:

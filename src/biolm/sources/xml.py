@@ -45,12 +45,16 @@ _LONGEST_PROLOG = 1 << 20
 
 
 class Unusable(Exception):  # noqa: N818  the reason is for a person
-    """A document or record that gives no article: `reason` and the next step, each part of one line."""
+    """A document or record that gives no article: `reason` and the next step, each part of one line.
 
-    def __init__(self, reason: str, remedy: str = AGAIN) -> None:
+    `transient`: not for what it holds, but for a connection or a disk; another time it may be read.
+    """
+
+    def __init__(self, reason: str, remedy: str = AGAIN, *, transient: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.remedy = remedy
+        self.transient = transient
 
 
 def parse_xml(data: bytes, encoding: str | None = None) -> Element:
