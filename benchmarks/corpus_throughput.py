@@ -47,7 +47,7 @@ from biolm.corpus.inputs import resolve_input
 from biolm.corpus.stage import ExtractShard, extract_all
 from biolm.progress import Silent
 from biolm.sources.sample import PAPERS_MEMBERS, sample_papers
-from harness import cell, finish, median
+from harness import cell, finish, median, memory_mib
 
 NAME = "corpus_throughput"
 LARGE = 2000
@@ -194,19 +194,13 @@ def measure(arm: str, papers: Path) -> dict[str, float]:
         config = CorpusConfig() if arm == "biolm_full" else PLAIN
         found = time_biolm(papers, config, scratch)
         child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-        return found | {"mib": max(peak_mib(), child), "mib_child": child}
+        return found | {"mib": max(memory_mib(), child), "mib_child": child}
 
 
 def warm_up(scratch: Path) -> None:
     """A build of one paper, so that whatever is imported late is there."""
     write_jats(None, 1, scratch / "warm")
     time_biolm(scratch / "warm", CorpusConfig(), scratch / "warmed")
-
-
-def peak_mib() -> float:
-    """Most memory that this process has held. ru_maxrss would begin at the peak of the process that started it."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def in_its_own_process(arm: str, papers: Path) -> dict[str, float]:

@@ -44,6 +44,15 @@ def median(values: list[float]) -> float:
     return statistics.median(values)
 
 
+def memory_mib(line: str = "VmHWM") -> float:
+    """A line of /proc/self/status in MiB: the most that this process has held ("VmRSS": what it holds).
+
+    ru_maxrss would begin at the peak of the process that started it.
+    """
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition(f"{line}:")[2].split()[0]) / 1024
+
+
 def machine() -> dict[str, Any]:
     """Processor, cores and memory, as the system tells them."""
     model = next(

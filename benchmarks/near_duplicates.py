@@ -34,7 +34,7 @@ from biolm.corpus.workspace import TABLES, Workspace
 from biolm.records import Abstract, Article
 from biolm.sources import read_source
 from biolm.sources.sample import PAPERS_MEMBERS, sample_papers
-from harness import cell, finish
+from harness import cell, finish, memory_mib
 
 NAME = "near_duplicates"
 CONFIG = CorpusConfig(detect_language=False)
@@ -110,11 +110,11 @@ def measure(size: int) -> dict[str, float]:
         found: dict[str, float] = json.loads(said.splitlines()[-1])
         instead = np.load(f"{folder}/instead.npy")
     threshold = CONFIG.near_duplicates or 0.0
-    truth = [pair for _, pairs in done for pair in pairs]
-    similar = {row for row, value in truth if value >= threshold}
-    plain = {row for row, value in truth if value >= threshold + 0.1}
+    truth = {row: value for _, pairs in done for row, value in pairs}
+    similar = {row for row, value in truth.items() if value >= threshold}
+    plain = {row for row, value in truth.items() if value >= threshold + 0.1}
     dropped = set(np.flatnonzero(instead >= 0).tolist())
-    right = {row for row in dropped if instead[row] == row - 1 and row in dict(truth)}
+    right = {row for row in dropped if instead[row] == row - 1 and row in truth}
     return found | {
         "writing_seconds": writing,
         "copies": len(truth),
@@ -122,8 +122,7 @@ def measure(size: int) -> dict[str, float]:
         "recall": len(dropped & similar) / len(similar),
         "recall_plain": len(dropped & plain) / len(plain),
         "precision": len(right & similar) / max(len(dropped), 1),
-        "precision_less_0.1": sum(value >= threshold - 0.1 for row, value in truth if row in right)
-        / max(len(dropped), 1),
+        "precision_less_0.1": sum(truth[row] >= threshold - 0.1 for row in right) / max(len(dropped), 1),
     }
 
 
@@ -133,9 +132,7 @@ def resolve_here(folder: str, count: int) -> dict[str, float]:
     found = resolve(Workspace(folder), [f"{number:05d}" for number in range(count)], [], CONFIG)
     seconds = time.perf_counter() - started
     np.save(f"{folder}/instead.npy", found.instead)
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    anonymous = int(status["VmHWM"].split()[0]) / 2**20
-    return {"resolve_seconds": seconds, "peak_gib": anonymous}
+    return {"resolve_seconds": seconds, "peak_gib": memory_mib() / 1024}
 
 
 def main() -> None:

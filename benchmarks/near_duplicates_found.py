@@ -33,7 +33,8 @@ from biolm.corpus.near import cluster
 from biolm.records import Article
 from biolm.sources import read_source
 from biolm.sources.sample import PAPERS_MEMBERS, sample_papers
-from harness import cell, finish, median
+from harness import cell, finish, median, memory_mib
+from near_duplicates import jaccard
 
 NAME = "near_duplicates_found"
 THRESHOLD = CorpusConfig().near_duplicates or 0.0
@@ -135,33 +136,17 @@ def run_here(side: str, path: Path) -> dict[str, Any]:
     find = {"biolm": find_by_biolm, "datasketch": find_by_datasketch}[side]
     find(texts[:50])
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew (proc(5))
-    before = _kib("VmRSS")
+    before = memory_mib("VmRSS")
     started = time.perf_counter()
     pairs = find(texts)
     seconds = time.perf_counter() - started
-    mib = (_kib("VmHWM") - before) / 1024
-    return {"seconds": seconds, "mib": mib, "pairs": pairs}
-
-
-def _kib(name: str) -> int:
-    """A line of /proc/self/status, in KiB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line.split()[1] for line in lines if line.startswith(name)))
-
-
-def similarity_of(left: str, right: str) -> float:
-    """True Jaccard similarity of the sets of word triples."""
-    a, b = (
-        {tuple(words[at : at + SHINGLE]) for at in range(len(words) - SHINGLE + 1)}
-        for words in (words_of(left), words_of(right))
-    )
-    return len(a & b) / max(len(a | b), 1)
+    return {"seconds": seconds, "mib": memory_mib() - before, "pairs": pairs}
 
 
 def measure(count: int, repeats: int) -> dict[str, Any]:
     """The table by change, precision, and medians of time and memory, for both sides."""
     texts, names = make_texts(count)
-    true = np.array([similarity_of(texts[row], texts[count + row]) for row in range(count)])
+    true = np.array([jaccard(texts[row], texts[count + row]) for row in range(count)])
     runs: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
     with tempfile.TemporaryDirectory(prefix="biolm-benchmark-") as folder:
         path = Path(folder, "texts.json")
@@ -184,7 +169,7 @@ def measure(count: int, repeats: int) -> dict[str, Any]:
         pairs = [tuple(pair) for pair in runs[side][0]["pairs"]]
         found = np.zeros(count, bool)
         found[[right - count for left, right in pairs if right == left + count]] = True
-        alike = np.array([similarity_of(texts[left], texts[right]) for left, right in pairs])
+        alike = np.array([jaccard(texts[left], texts[right]) for left, right in pairs])
         for name, row in table.items():
             here = of_name == name
             row[f"{side}_found"] = found[here].mean()

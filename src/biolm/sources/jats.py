@@ -46,6 +46,8 @@ NOT_PUBLISHED = frozenset(
     }
 )
 """Types of `pub-date` that are not those of publication."""
+RELATED = "related-article-type"
+"""How an article is related to this one: "retraction-forward" is this one's retraction."""
 XLINK_HREF = "{http://www.w3.org/1999/xlink}href"
 
 
@@ -98,7 +100,10 @@ def parse_article(root: Element, source: str, options: TextOptions = _DEFAULT) -
         version=_version(ids, about["article-version"]),
         manuscript=said.get("pmc-prop-manuscript") == "yes" or any(of == "manuscript" for of, _ in ids),
         retracted=kind not in NOTICES
-        and (RETRACTED.match(title) is not None or "retraction-forward" in map(_related_type, related)),
+        and (
+            RETRACTED.match(title) is not None
+            or any(one.get(RELATED) == "retraction-forward" for one in related)
+        ),
         revised=_revised(about),
         retracts=tuple(_retracts(related)),
         types=(kind,) if kind else (),
@@ -144,16 +149,10 @@ def _custom_meta(groups: Iterable[Element]) -> dict[str, str]:
     }
 
 
-def _related_type(element: Element) -> str | None:
-    """How an article is related to this one; "retraction-forward" is this one's retraction."""
-    kind: str | None = element.get("related-article-type")
-    return kind
-
-
 def _retracts(related: Iterable[Element]) -> Iterator[str]:
     """The papers that this one is the retraction notice of."""
     for element in related:
-        if _related_type(element) == "retracted-article":
+        if element.get(RELATED) == "retracted-article":
             if found := _address(element):
                 yield found
             else:  # its ids inside it
@@ -195,7 +194,7 @@ def _id(ids: Sequence[tuple[str | None, str]], plain: Callable[[str], str | None
 
 def _title(groups: Sequence[Element]) -> str:
     """ "Title: subtitle"."""
-    parts = _parts(groups[0]) if groups else _parts(None)
+    parts = _parts(next(iter(groups), None))
     title, subtitle = (text_of(next(iter(parts[name]), None)) for name in ("article-title", "subtitle"))
     if title and subtitle:
         return f"{title} {subtitle}" if title[-1] in ":.?!" else f"{title}: {subtitle}"

@@ -159,9 +159,9 @@ def _read_records(runs: Records, name: str, options: TextOptions, *, together: b
                     continue
                 if kind in RECORDS:
                     pmid = words_of(first_pmid(element))
-                    source = (
-                        f"{name}#{pmid if pmid.isdecimal() else one_line(pmid) or f'record-{number + place}'}"
-                    )
+                    if not pmid.isdecimal():
+                        pmid = one_line(pmid) or f"record-{number + place}"
+                    source = f"{name}#{pmid}"
                 article = _article(element, source, options)
                 if not (article.pmid or article.pmcid or article.doi):  # its hash is that of all of it
                     records = records or list(runs.split(run))

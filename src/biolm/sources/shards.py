@@ -49,7 +49,7 @@ class Shard:
     """Files that one worker reads, one after another."""
 
     packed: bytes
-    """They, compressed: some twenty bytes each, where millions are planned at once."""
+    """They, compressed: a hundred bytes each, where millions are planned at once."""
     count: int
     size: int
     """Their bytes together."""
@@ -219,12 +219,10 @@ def _joined(files: Iterable[PaperFile]) -> Iterator[PaperFile]:
     for (_, in_archive), group in groupby(
         files, lambda file: (file.path, bool(file.members) and not file.problem)
     ):
-        first, *others = group
-        members = [member for file in (first, *others) for member in file.members or ()]
+        same = list(group)
         if in_archive:
-            yield replace(first, members=tuple(members))
-        else:
-            yield from (first, *others)
+            same = [replace(same[0], members=tuple(member for file in same for member in file.members or ()))]
+        yield from same
 
 
 def read_source(

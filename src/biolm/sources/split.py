@@ -11,14 +11,12 @@ from xml.sax.saxutils import quoteattr
 
 from lxml import etree
 
-from biolm.sources.xml import MAX_RECORD_BYTES, Element, Unusable, parse_xml
+from biolm.sources.xml import MAX_RECORD_BYTES, Element, Unusable, after_opaque, parse_xml
 
 _ENCODING = re.compile(rb"\s*<\?xml[^>]{0,200}?\sencoding\s*=\s*[\"']([A-Za-z0-9._:-]+)")
 _LONGEST_TAG = 128
 """Bytes that are searched again when more have come, so that a tag cut in two is still seen whole."""
 _ENDS_NAME = b" \t\r\n>"
-_OPAQUE = rb"<!--.*?-->|<!\[CDATA\[.*?\]\]>|<\?.*?\?>"
-"""What has no tags in it."""
 
 
 class Records:
@@ -42,7 +40,7 @@ class Records:
         self._encoding: str | None = None
         self._names = [f"{prefix}{name}".encode() for name in names]
         self._mark = re.compile(b"<(/?)(?:" + b"|".join(map(re.escape, self._names)) + rb")(?=[\s/>])")
-        self._mark_or_opaque = re.compile(_OPAQUE + b"|" + self._mark.pattern, re.DOTALL)
+        self._mark_or_opaque = re.compile(self._mark.pattern + rb"|<!--|<!\[CDATA\[|<\?")
         self._chunks = chunks
         self._run_bytes = run_bytes
 
@@ -68,10 +66,7 @@ class Records:
             closed = self._end_tag(buffer, self._root.encode(), max(start, last))  # behind all records
             if not is_open:
                 stop = len(buffer) if closed is None else closed[0]
-                first = next(
-                    (mark for mark in self._mark_or_opaque.finditer(buffer, 0, stop) if mark[1] is not None),
-                    None,
-                )
+                first = next(self._marks(buffer, stop), None)
                 if first is None and closed is not None:
                     raise Unusable(f"an empty <{self._root}>: it holds no articles")
                 is_open = first is not None
@@ -115,12 +110,24 @@ class Records:
                 return place, end
             start, stop = (start, place + len(tag) - 1) if last else (after, stop)
 
+    def _marks(self, data: bytes | bytearray, stop: int) -> Iterator[re.Match[bytes]]:
+        """The tags of records up to `stop`, without those in comments, CDATA sections and instructions that end."""
+        place = 0
+        endless: set[bytes] = set()
+        while mark := self._mark_or_opaque.search(data, place, stop):
+            place = mark.end()
+            if mark[1] is not None:
+                yield mark
+            elif mark[0] not in endless:
+                after = after_opaque(data, mark.start())
+                place = after or place
+                if not after:
+                    endless.add(bytes(mark[0]))  # nor does any behind it: not to be looked for again
+
     def split(self, run: bytes) -> Iterator[bytes]:
         """The records of a run, one after another; one without end tag ends where the next begins."""
         start: int | None = None
-        for mark in self._mark_or_opaque.finditer(run):
-            if mark[1] is None:
-                continue
+        for mark in self._marks(run, len(run)):
             if start is not None:
                 yield run[start : run.find(b">", mark.end()) + 1 if mark[1] else mark.start()]
             start = None if mark[1] else mark.start()

@@ -39,6 +39,8 @@ _UTF_16 = {
     b"<\0?\0": "utf-16-le",
     b"\0<\0?": "utf-16-be",
 }
+_OPAQUE = {b"<!--": b"-->", b"<![CDATA[": b"]]>", b"<?": b"?>"}
+"""What begins a stretch without tags (a comment, CDATA, an instruction), and what ends it."""
 _DECLARATION = re.compile(r"\A\s*<\?xml\s[^>]*\?>")
 _PEEK_BYTES = 1024
 _LONGEST_PROLOG = 1 << 20
@@ -125,6 +127,15 @@ def as_utf8(chunks: Iterator[bytes]) -> Iterator[bytes]:
         yield decoder.decode(b"", final=True).encode()
     except UnicodeError as error:
         raise Unusable(f"broken XML: {one_line(error)}") from None
+
+
+def after_opaque(data: bytes | bytearray, start: int) -> int:
+    """Where the comment, CDATA section or instruction ends that begins at `start`; 0 where none does, or never ends."""
+    for begins, ends in _OPAQUE.items():
+        if data.startswith(begins, start):
+            end = data.find(ends, start + len(begins))
+            return end + len(ends) if end >= 0 else 0
+    return 0
 
 
 def local_name(element: Element) -> str:
