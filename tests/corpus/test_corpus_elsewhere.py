@@ -17,7 +17,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from biolm.cli import app, main
-from biolm.corpus.build import Running, build_corpus, update_corpus
+from biolm.corpus.build import Running, build_corpus
 from biolm.corpus.config import CorpusConfig
 from biolm.corpus.diff import corpus_diff
 from biolm.corpus.explain import explain
@@ -26,6 +26,7 @@ from biolm.corpus.put import MARKER
 from biolm.corpus.reader import open_corpus
 from biolm.corpus.show import corpus_facts
 from biolm.corpus.split import parse_shares
+from biolm.corpus.update import update_corpus
 from biolm.errors import ArtifactError, BiolmError, InputError
 from biolm.progress import Silent
 from conftest import folder_bytes

@@ -8,12 +8,13 @@ from corpus_papers import article, corpus_of, prose, rows_of, write_pubmed
 
 from biolm.artifacts import read_manifest, verify_files, write_manifest
 from biolm.cli import app
-from biolm.corpus.build import Running, update_corpus
+from biolm.corpus.build import Running
 from biolm.corpus.card import hub_languages, hub_licences
 from biolm.corpus.config import config_of
 from biolm.corpus.explain import explain
 from biolm.corpus.reader import KIND, VERSION, Corpus, open_corpus
 from biolm.corpus.show import corpus_facts
+from biolm.corpus.update import update_corpus
 from biolm.errors import ArtifactError
 from biolm.progress import Silent
 from biolm.records import Figure

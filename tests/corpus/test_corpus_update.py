@@ -12,12 +12,13 @@ from click.testing import CliRunner
 from corpus_papers import rows_of, write_pubmed
 
 from biolm.cli import app
-from biolm.corpus.build import Running, build_corpus, update_corpus
+from biolm.corpus.build import Running, build_corpus
 from biolm.corpus.config import CorpusConfig
 from biolm.corpus.diff import corpus_diff
 from biolm.corpus.explain import explain
 from biolm.corpus.reader import Corpus, open_corpus
 from biolm.corpus.split import parse_shares
+from biolm.corpus.update import update_corpus
 from biolm.errors import ArtifactError, ConfigError, InputError
 from biolm.progress import Silent
 from conftest import folder_bytes
@@ -134,7 +135,7 @@ def test_texts_of_other_code_are_read_again_and_never_mixed(
 ):
     new = write_pubmed(tmp_path / "pubmed20n0002.xml", range(90, 131))
     before = set((tmp_path / "work").rglob("*.parquet"))
-    for module in ("build", "extract"):
+    for module in ("build", "extract", "update"):
         monkeypatch.setattr(f"biolm.corpus.{module}.code_hash", lambda: "another day's code")
     with pytest.raises(ArtifactError, match=r"read by other code .* give .* again too: pubmed20n0001\.xml$"):
         update_corpus(old.folder, [new], tmp_path / "new", Silent(), running)

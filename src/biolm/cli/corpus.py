@@ -119,7 +119,8 @@ def update(
     Only what is new is read: the other papers come from their extracts. New versions of papers replace old
     ones, withdrawn and retracted papers go, and papers of DIR stay in their split.
     """
-    from biolm.corpus.build import Running, update_corpus
+    from biolm.corpus.build import Running
+    from biolm.corpus.update import update_corpus
 
     running = Running(workers=workers, engine=engine, work=work)
     _say(update_corpus(folder, sources, out, progress_for(quiet), running, hold_out_text), out, quiet)

@@ -1,11 +1,9 @@
-"""Papers to a corpus folder: read in shards, resolved together, written by split; the same with more papers."""
+"""Papers to a corpus folder: read in shards, resolved together, written by split."""
 
 import dataclasses
 import shlex
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from biolm.artifacts import (
     write_text,
 )
 from biolm.corpus.card import PRETTY_NAME, render_card
-from biolm.corpus.config import CorpusConfig, config_of
+from biolm.corpus.config import CorpusConfig
 from biolm.corpus.croissant import CROISSANT, croissant
 from biolm.corpus.documents import Documents
 from biolm.corpus.engines import Engine, available_cores
@@ -30,19 +28,15 @@ from biolm.corpus.held_out_texts import HeldOutTexts
 from biolm.corpus.inputs import Input, resolve_input
 from biolm.corpus.places import Place, kind_at, place_of, spelled
 from biolm.corpus.put import check_free_at, new_corpus
-from biolm.corpus.reader import KIND, VERSION, Corpus, open_corpus
+from biolm.corpus.reader import KIND, VERSION, open_corpus
 from biolm.corpus.reasons import Reason
 from biolm.corpus.resolve import resolve
-from biolm.corpus.split import SPLITS
 from biolm.corpus.stage import Extracted, ExtractShard, extract_all
 from biolm.corpus.workspace import Workspace
 from biolm.corpus.write import REPORT, write_corpus, write_report
 from biolm.errors import ArtifactError, InputError
 from biolm.progress import Progress
 from biolm.sources.remote import shown
-
-NAMED_SOURCES = 5
-"""How many sources an error lists by name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,77 +70,15 @@ def build_corpus(
     no passage is kept, and ArtifactError where `out` holds anything else.
     """
     place = place_of(out)
-    inputs = _inputs(sources, place, progress)
+    inputs = inputs_of(sources, place, progress)
     if kind_at(place) != KIND:
         check_free_at(place)
-    config = dataclasses.replace(config, hold_out_texts=_named(held_out_texts))
+    config = dataclasses.replace(config, hold_out_texts=files_named(held_out_texts))
     texts = HeldOutTexts(held_out_texts) if held_out_texts else None
-    return _build(inputs, [], None, place, config, texts, progress, running or Running())
+    return write_whole_corpus(inputs, place, config, texts, progress, running or Running())
 
 
-def update_corpus(
-    old: str | Path,
-    sources: Sequence[str | Path],
-    out: str | Path,
-    progress: Progress,
-    running: Running | None = None,
-    held_out_texts: Sequence[Path] = (),
-) -> dict[str, Any]:
-    """The corpus `old` with more papers, as the new folder `out`; returns its manifest.
-
-    Sources of the same name as one of the old corpus replace it; the others are read from their extracts, so
-    their papers need not be there any more, as long as the code that reads papers stays the same. Versions,
-    duplicates and retractions are decided anew over all papers; a paper that was in the old corpus stays in its
-    split. `held_out_texts`: the files that the old corpus was built with. Raises ArtifactError where they are
-    others, or extracts of the old corpus are not in the workspace or of other code.
-    """
-    running = running or Running()
-    corpus, place = open_corpus(old), place_of(out)
-    if corpus.manifest["version"] != VERSION:
-        raise ArtifactError(
-            f"{spelled(corpus.folder)} has an old format, which cannot be updated; build a corpus from all papers"
-        )
-    inputs = _inputs(sources, place, progress)
-    check_free_at(place)
-    names = Counter(source.name for source in inputs)
-    before = Counter(facts["name"] for facts in corpus.manifest["sources"])
-    for name, given in names.items():
-        if before[name] > given:
-            raise ArtifactError(
-                f"{spelled(corpus.folder)} has {before[name]} sources called {name}, and {given} of them would replace "
-                "all; give each of them again, or the new one by another name"
-            )
-    earlier = [facts for facts in corpus.manifest["sources"] if facts["name"] not in names]
-    _check_extracts(corpus, earlier, Workspace(running.work))
-    config = config_of(corpus.manifest["settings"])
-    if set(_named(held_out_texts)) != set(config.hold_out_texts):
-        said = ", ".join(name.partition(" ")[0] for name in config.hold_out_texts) or "none"
-        raise ArtifactError(
-            f"{spelled(corpus.folder)} was built with other held-out texts ({said}); give the same --hold-out-text"
-        )
-    texts = HeldOutTexts(held_out_texts) if held_out_texts else None
-    return _build(inputs, earlier, corpus, place, config, texts, progress, running)
-
-
-def _check_extracts(corpus: Corpus, earlier: list[dict[str, Any]], workspace: Workspace) -> None:
-    """Raise ArtifactError unless the extracts of sources of the old corpus are there, and of today's code."""
-    if earlier and corpus.manifest.get("code") != code_hash():
-        names = [facts["name"] for facts in earlier]
-        more = f" and {len(names) - NAMED_SOURCES:,} more" if len(names) > NAMED_SOURCES else ""
-        raise ArtifactError(
-            f"{spelled(corpus.folder)} was read by other code than this biolm's, and texts of the two must not mix; "
-            f"give its other sources again too: {', '.join(names[:NAMED_SOURCES])}{more}"
-        )
-    for facts in earlier:
-        missing = [key for key in facts["extracts"] if workspace.facts(key) is None]
-        if missing:
-            raise ArtifactError(
-                f"{len(missing)} of {len(facts['extracts'])} extracts of {facts['name']} are not in "
-                f"{workspace.address}; give that source again, or another --work, or build a corpus without it"
-            )
-
-
-def _named(texts: Sequence[Path]) -> tuple[str, ...]:
+def files_named(texts: Sequence[Path]) -> tuple[str, ...]:
     """Files by name and SHA-256, sorted."""
     for path in texts:
         if not path.is_file():
@@ -154,7 +86,8 @@ def _named(texts: Sequence[Path]) -> tuple[str, ...]:
     return tuple(sorted(f"{path.name} {sha256_file(path)}" for path in texts))
 
 
-def _inputs(sources: Sequence[str | Path], out: Place, progress: Progress) -> list[Input]:
+def inputs_of(sources: Sequence[str | Path], out: Place, progress: Progress) -> list[Input]:
+    """The sources, each once. Raises InputError where one cannot be used, or `out` lies inside it."""
     if not sources:
         raise InputError("no source given; give files or folders of papers, or @sample")
     inputs = {found.address: found for found in (resolve_input(source, progress) for source in sources)}
@@ -171,16 +104,20 @@ def _inputs(sources: Sequence[str | Path], out: Place, progress: Progress) -> li
     return list(inputs.values())
 
 
-def _build(
+def write_whole_corpus(
     inputs: list[Input],
-    earlier: list[dict[str, Any]],
-    old: Corpus | None,
     out: Place,
     config: CorpusConfig,
     texts: HeldOutTexts | None,
     progress: Progress,
     running: Running,
+    earlier: Sequence[dict[str, Any]] = (),
+    pin: Callable[[Documents], NDArray[np.int8]] | None = None,
 ) -> dict[str, Any]:
+    """The corpus of `inputs` and of `earlier` sources, whose extracts are there already; returns its manifest.
+
+    `pin`: see `resolve`.
+    """
     workspace = Workspace(running.work)
     workspace.sweep()
     shards = [shard for source in inputs for shard in source.shards]
@@ -210,7 +147,6 @@ def _build(
         )
         deletions = [deletion for extract in said for deletion in extract.deletions]
         progress.start("resolve", None, "passages")
-        pin = None if old is None else partial(_pinned, old)
         resolution = resolve(workspace, keys, deletions, config, texts, pin)
         progress.finish(
             f"{len(resolution.fate):,} passages of {len(resolution.documents.document):,} articles"
@@ -245,21 +181,6 @@ def _source_facts(inputs: list[Input], extracted: list[Extracted]) -> list[dict[
         said["sha256"] = sha256_json([extract.identity for extract in mine])
         facts.append(said | {"extracts": [extract.key for extract in mine]})
     return facts
-
-
-def _pinned(old: Corpus, documents: Documents) -> NDArray[np.int8]:
-    """(articles,) the split in which the old corpus has the article's paper; training goes before the others."""
-    pinned = np.full(len(documents.document), -1, np.int8)
-    for split in sorted(old.splits, key=SPLITS.index, reverse=True):
-        for batch in old.iter_batches(split, ["pmid", "pmcid", "doi"], 65_536):
-            names = {
-                f"{kind}:{value}"
-                for kind in ("pmid", "pmcid", "doi")
-                for value in batch[kind].to_pylist()
-                if value
-            }
-            pinned[documents.papers_with(names)] = SPLITS.index(split)
-    return pinned
 
 
 def _reuse(out: Place, made_from: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -301,8 +222,8 @@ def _command(names: list[str], config: CorpusConfig) -> str:
             files = ["ids.txt"] if name == "hold_out" else [text.rpartition(" ")[0] for text in value]
             words += [word for file in files for word in (f"--{name.rstrip('s').replace('_', '-')}", file)]
         elif name != "passages_per_file":
-            spelled = ",".join(value) if isinstance(value, list) else "none" if value is None else str(value)
-            words += [f"--{name.replace('_', '-')}", spelled]
+            given = ",".join(value) if isinstance(value, list) else "none" if value is None else str(value)
+            words += [f"--{name.replace('_', '-')}", given]
     return shlex.join([*words, "--out", "corpus"])
 
 

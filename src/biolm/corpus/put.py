@@ -120,7 +120,7 @@ def _ask(url: str, question: Callable[[Any, str], _Answer]) -> _Answer:
         ) from None
     except PermissionError:
         raise InputError(f"{spelled(url)} may not be written; check your credentials for it") from None
-    except NotImplementedError:
+    except NotImplementedError:  # what fsspec raises for stores that can only be read
         raise InputError(
             f"{spelled(url)} is of a kind that cannot be written; choose another --out"
         ) from None
