@@ -47,15 +47,40 @@ def splits(corpus: Corpus) -> dict[str, str]:
     }
 
 
-def test_an_update_equals_a_build_of_everything(old: Corpus, tmp_path: Path, running: Running):
+def without_command(folder: Path) -> dict[str, bytes]:
+    """The files of a corpus, but for the two that hold what made it."""
+    found = folder_bytes(folder)
+    return {name: data for name, data in found.items() if name not in ("README.md", "manifest.json")}
+
+
+def test_an_update_has_the_passages_of_a_build_of_everything(old: Corpus, tmp_path: Path, running: Running):
     new = write_pubmed(tmp_path / "pubmed20n0002.xml", range(90, 131))
     sources = [tmp_path / "pubmed20n0001.xml", new]
     build_corpus(sources, tmp_path / "everything", CONFIG, Silent(), running)
     sources[0].unlink()  # its extract is enough
     before = folder_bytes(old.folder)
     update_corpus(old.folder, [new], tmp_path / "new", Silent(), running)
-    assert folder_bytes(tmp_path / "new") == folder_bytes(tmp_path / "everything")
+    assert without_command(tmp_path / "new") == without_command(tmp_path / "everything")
     assert folder_bytes(old.folder) == before
+    new_one, everything = open_corpus(tmp_path / "new"), open_corpus(tmp_path / "everything")
+    assert new_one.fingerprint == everything.fingerprint
+
+
+def test_an_update_says_what_it_is_and_passes_for_no_build(old: Corpus, tmp_path: Path, running: Running):
+    new = write_pubmed(tmp_path / "pubmed20n0002.xml", range(90, 131))
+    update_corpus(old.folder, [new], tmp_path / "new", Silent(), running)
+    manifest = open_corpus(tmp_path / "new").manifest
+    assert manifest["updates"] == old.fingerprint
+    assert manifest["command"] == "biolm corpus update OLD pubmed20n0002.xml --out NEW"
+    card = (tmp_path / "new" / "README.md").read_text("utf-8")
+    assert old.fingerprint in card
+    assert "updates" not in old.manifest
+    assert "corpus before" not in (old.folder / "README.md").read_text("utf-8")
+    with pytest.raises(ArtifactError, match=r"new holds a corpus that was updated.*choose another --out"):
+        build_corpus([tmp_path / "pubmed20n0001.xml", new], tmp_path / "new", CONFIG, Silent(), running)
+    shutil.copytree(old.folder, tmp_path / "renamed")
+    update_corpus(tmp_path / "renamed", [new], tmp_path / "again", Silent(), running)
+    assert folder_bytes(tmp_path / "again") == folder_bytes(tmp_path / "new")
 
 
 def test_papers_stay_in_their_split_when_a_better_id_is_found(old: Corpus, tmp_path: Path, running: Running):
@@ -127,7 +152,7 @@ def test_extracts_that_are_gone_are_made_again_where_the_source_is_given(
     update_corpus(old.folder, [new], tmp_path / "before", Silent(), running)
     shutil.rmtree(tmp_path / "work")
     update_corpus(old.folder, sources, tmp_path / "new", Silent(), running)
-    assert folder_bytes(tmp_path / "new") == folder_bytes(tmp_path / "before")
+    assert without_command(tmp_path / "new") == without_command(tmp_path / "before")
 
 
 def test_texts_of_other_code_are_read_again_and_never_mixed(
@@ -137,7 +162,9 @@ def test_texts_of_other_code_are_read_again_and_never_mixed(
     before = set((tmp_path / "work").rglob("*.parquet"))
     for module in ("build", "extract", "update"):
         monkeypatch.setattr(f"biolm.corpus.{module}.code_hash", lambda: "another day's code")
-    with pytest.raises(ArtifactError, match=r"read by other code .* give .* again too: pubmed20n0001\.xml$"):
+    with pytest.raises(
+        ArtifactError, match=r"read by another biolm.* give .* again too: pubmed20n0001\.xml$"
+    ):
         update_corpus(old.folder, [new], tmp_path / "new", Silent(), running)
     update_corpus(old.folder, [tmp_path / "pubmed20n0001.xml", new], tmp_path / "new", Silent(), running)
     added = set((tmp_path / "work").rglob("*.parquet")) - before

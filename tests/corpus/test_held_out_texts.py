@@ -84,6 +84,28 @@ def test_no_text_of_pubtator_is_lost_to_marks_and_line_separators(tmp_path: Path
     assert held.matches([title, abstract, " ".join(words(10, "b"))]).tolist() == [True, True, False]
 
 
+SENTENCE = "the aim was to see what # stood at the head of a line"
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [f"{word}\tO" for word in SENTENCE.split()],
+        ["-DOCSTART- -X- O", "", *(f"{word} NN B-NP B-Gene" for word in SENTENCE.split())],
+        ["# sent_id = 1", *(f"{n}\t{word}\t_\tNOUN" for n, word in enumerate(SENTENCE.split(), 1))],
+        ["# newdoc", f"# text = {SENTENCE}", *(f"{n}\t{c}\t_" for n, c in enumerate(SENTENCE))],
+        ["pmid\tlabel\ttext", f"1\tyes\t{SENTENCE}", "2\tno\tA word."],
+        [f"{SENTENCE}\t1"],
+        ["# a remark", SENTENCE],
+        [f"17|t|{SENTENCE}", "17|a|", "17\t0\t3\tthe\tGene"],
+    ],
+    ids=["IOB", "CoNLL-2003", "CoNLL-U", "CoNLL-U written out", "TSV", "text and label", "plain", "PubTator"],
+)
+def test_a_text_is_found_in_each_layout(tmp_path: Path, rows: list[str]):
+    held = held_out(tmp_path, "\n".join(rows))
+    assert held.matches([SENTENCE, " ".join(SENTENCE.split()[1:])]).tolist() == [True, False]
+
+
 def test_it_is_pickled_for_workers(tmp_path: Path):
     held = held_out(tmp_path, " ".join(words(20)))
     again = pickle.loads(pickle.dumps(held))  # noqa: S301

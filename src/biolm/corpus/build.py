@@ -52,6 +52,20 @@ class Running:
     an address is written on its disk first."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Earlier:
+    """What an update takes over from the corpus before it."""
+
+    sources: Sequence[dict[str, Any]]
+    """Facts of the sources whose extracts are there already."""
+    pin: Callable[[Documents], NDArray[np.int8]]
+    """See `resolve`."""
+    fingerprint: str
+    """Of that corpus."""
+    command: str
+    """What makes the new corpus of it."""
+
+
 def build_corpus(
     sources: Sequence[str | Path],
     out: str | Path,
@@ -111,13 +125,9 @@ def write_whole_corpus(
     texts: HeldOutTexts | None,
     progress: Progress,
     running: Running,
-    earlier: Sequence[dict[str, Any]] = (),
-    pin: Callable[[Documents], NDArray[np.int8]] | None = None,
+    earlier: Earlier | None = None,
 ) -> dict[str, Any]:
-    """The corpus of `inputs` and of `earlier` sources, whose extracts are there already; returns its manifest.
-
-    `pin`: see `resolve`.
-    """
+    """The corpus of `inputs` and of what is taken over from an `earlier` one; returns its manifest."""
     workspace = Workspace(running.work)
     workspace.sweep()
     shards = [shard for source in inputs for shard in source.shards]
@@ -125,13 +135,17 @@ def write_whole_corpus(
     workers = available_cores() if running.workers is None else running.workers
     extracted = extract_all(shards, work, workers=workers, engine=running.engine, progress=progress)
     facts = _source_facts(inputs, extracted)
-    sources = sorted([*facts, *earlier], key=lambda source: (source["name"], source["sha256"]))
+    before = earlier.sources if earlier else ()
+    sources = sorted([*facts, *before], key=lambda source: (source["name"], source["sha256"]))
+    names = [source["name"] for source in sources]
     made_from = {
         "settings": config.settings(),
         "sources": sources,
-        "command": _command([source["name"] for source in sources], config),
+        "command": earlier.command if earlier else _command(names, config),
         "code": code_hash(),
     }
+    if earlier:
+        made_from["updates"] = earlier.fingerprint
     if kind_at(out) == KIND:
         return _reuse(out, made_from, progress)
     keys = [key for source in sources for key in source["extracts"]]
@@ -147,7 +161,7 @@ def write_whole_corpus(
         )
         deletions = [deletion for extract in said for deletion in extract.deletions]
         progress.start("resolve", None, "passages")
-        resolution = resolve(workspace, keys, deletions, config, texts, pin)
+        resolution = resolve(workspace, keys, deletions, config, texts, earlier.pin if earlier else None)
         progress.finish(
             f"{len(resolution.fate):,} passages of {len(resolution.documents.document):,} articles"
         )
@@ -156,7 +170,7 @@ def write_whole_corpus(
             articles=len(resolution.documents.document), failed=failed, fate=resolution.fate
         )
         if not outcome["counts"]["passages_kept"]:
-            raise InputError(_nothing_kept([source["name"] for source in sources], outcome["counts"], first))
+            raise InputError(_nothing_kept(names, outcome["counts"], first))
         everything = {**outcome, **made_from}
         write_text(folder / "README.md", render_card(everything))
         data = {path.name: sha256_file(path) for path in folder.glob("*-of-*.parquet")}
@@ -188,6 +202,11 @@ def _reuse(out: Place, made_from: dict[str, Any], progress: Progress) -> dict[st
         manifest = open_corpus(out).manifest
     except ArtifactError as error:
         raise ArtifactError(f"{error}, after removing {spelled(out)}") from None
+    if "updates" in manifest:
+        raise ArtifactError(
+            f"{spelled(out)} holds a corpus that was updated, whose papers keep their splits; "
+            "choose another --out or remove it"
+        )
 
     def compared(facts: dict[str, Any]) -> dict[str, Any]:
         sources = [{k: v for k, v in source.items() if k != "extracts"} for source in facts["sources"]]

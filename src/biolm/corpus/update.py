@@ -1,5 +1,6 @@
 """A corpus with more papers: read are the new ones, decided is over all, and no paper changes its split."""
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.corpus.build import Running, files_named, inputs_of, write_whole_corpus
+from biolm.corpus.build import Earlier, Running, files_named, inputs_of, write_whole_corpus
 from biolm.corpus.config import config_of
 from biolm.corpus.documents import Documents
 from biolm.corpus.extract import code_hash
@@ -67,8 +68,15 @@ def update_corpus(
             f"{spelled(corpus.folder)} was built with other held-out texts ({said}); give the same --hold-out-text"
         )
     texts = HeldOutTexts(held_out_texts) if held_out_texts else None
-    pin = partial(_pinned, corpus)
-    return write_whole_corpus(inputs, place, config, texts, progress, running, earlier, pin)
+    files = [word for path in held_out_texts for word in ("--hold-out-text", path.name)]
+    words = ["biolm", "corpus", "update", "OLD", *sorted(names.elements()), *files]
+    taken_over = Earlier(
+        sources=earlier,
+        pin=partial(_pinned, corpus),
+        fingerprint=corpus.fingerprint,
+        command=shlex.join([*words, "--out", "NEW"]),
+    )
+    return write_whole_corpus(inputs, place, config, texts, progress, running, taken_over)
 
 
 def _check_extracts(corpus: Corpus, earlier: list[dict[str, Any]], workspace: Workspace) -> None:
@@ -77,8 +85,8 @@ def _check_extracts(corpus: Corpus, earlier: list[dict[str, Any]], workspace: Wo
         names = [facts["name"] for facts in earlier]
         more = f" and {len(names) - NAMED_SOURCES:,} more" if len(names) > NAMED_SOURCES else ""
         raise ArtifactError(
-            f"{spelled(corpus.folder)} was read by other code than this biolm's, and texts of the two must not mix; "
-            f"give its other sources again too: {', '.join(names[:NAMED_SOURCES])}{more}"
+            f"{spelled(corpus.folder)} was read by another biolm, or with other libraries, and texts of the two "
+            f"must not mix; give its other sources again too: {', '.join(names[:NAMED_SOURCES])}{more}"
         )
     for facts in earlier:
         missing = [key for key in facts["extracts"] if workspace.facts(key) is None]
