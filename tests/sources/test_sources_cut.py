@@ -10,7 +10,7 @@ from jats_papers import jats, pubmed, pubmed_set
 from biolm.artifacts import cache_folder
 from biolm.records import Article, Deletion, Unreadable
 from biolm.sources import read_source
-from biolm.sources.cut import cut_article, cut_records
+from biolm.sources.cut import cut_article
 from biolm.sources.options import TextOptions
 from biolm.sources.sample import PAPERS_MEMBERS, sample_papers
 from biolm.sources.xml import Unusable, parse_xml
@@ -23,12 +23,6 @@ PIECES = [
     "</supplementary-material>",
     "<!--", "-->", "<![CDATA[", "]]>", "<?x", "?>", "<?x y?>", "<p>", "</p>", "text", "&amp;", "<ref a='>'/>", "\n",
 ]  # fmt: skip
-LISTS = [
-    "<AuthorList>", "</AuthorList>", "<AuthorList/>", "<AuthorList A='/>'>", "<ReferenceList>", "</ReferenceList>",
-    "<MeshHeadingList>", "</MeshHeadingList>", "<!-- x -->", "<!--", "-->", "<![CDATA[", "]]>", "text", "<History/>",
-    "<?x", "?>", "</PubmedData></PubmedArticle><PubmedArticle><PubmedData>",
-]  # fmt: skip
-
 DEFAULT = TextOptions()
 
 Read = list[Article | Unreadable | Deletion]
@@ -49,9 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def uncut(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("cut_article", "cut_records"):
-        monkeypatch.setattr(f"biolm.sources.read.{name}", lambda data, **_: data)
-    monkeypatch.setattr("biolm.sources.read._parsed_together", lambda runs, run: None)
+    monkeypatch.setattr("biolm.sources.read.cut_article", lambda data, **_: data)
 
 
 def is_well_formed(data: bytes) -> bool:
@@ -111,61 +103,6 @@ def test_an_article_that_breaks_off_is_unreadable_though_its_figures_are_whole(t
     assert isinstance(read(tmp_path, data), list)
     for end in range(data.index(b"</fig>"), len(data) - 1, 7):
         assert "broken XML" in str(read(tmp_path, data[:end]))
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    st.lists(st.sampled_from(LISTS), max_size=8).map("".join), st.lists(st.sampled_from(LISTS), max_size=6)
-)
-def test_cut_records_are_read_as_whole_ones(folder: Path, first: str, second: list[str]):
-    records = [
-        pubmed("<ArticleTitle>One</ArticleTitle>", data=first, pmid="1"),
-        pubmed("<ArticleTitle>Two</ArticleTitle>", citation="".join(second), pmid="2"),
-        pubmed("<ArticleTitle>Three</ArticleTitle>", pmid="3"),
-    ]
-    data = pubmed_set(*records)
-    found = read(folder, data)
-    if is_well_formed(data):
-        with pytest.MonkeyPatch.context() as patched:
-            uncut(patched)
-            assert found == read(folder, data)
-    if "!" not in first and "!" not in "".join(second):
-        assert isinstance(found, list)
-        assert isinstance(found[-1], Article)  # a broken record does not take its neighbours along
-        assert (found[-1].pmid, found[-1].title) == ("3", "Three")
-
-
-@pytest.mark.parametrize(
-    ("record", "left"),
-    [
-        ("<AuthorList A='Y'><Author/></AuthorList>a<History></History>b", "ab"),
-        ("<ReferenceList><ReferenceList>x</ReferenceList></ReferenceList>a", "a"),
-        ("<?x?><GrantList><!-- </GrantList> --></GrantList>a", "<?x?>a"),
-        ("<KeywordList>one</KeywordList>a<KeywordList>two</KeywordList>", "a"),
-        (
-            "<!-- <AuthorList> --><AuthorLists/><GrantList/>",
-            "<!-- <AuthorList> --><AuthorLists/><GrantList/>",
-        ),
-    ],
-)
-def test_lists_are_cut_out_of_records(record: str, left: str):
-    assert cut_records(f"<PubmedArticle>{record}</PubmedArticle>".encode()) == (
-        f"<PubmedArticle>{left}</PubmedArticle>".encode()
-    )
-
-
-@pytest.mark.parametrize(
-    "record",
-    [
-        "<AuthorList>",
-        "<AuthorList></AuthorList >",
-        "<AuthorList x='/'/><GrantList><!-- ",
-        "<ReferenceList><ReferenceList/>",
-    ],
-)
-def test_records_whose_lists_do_not_end_stay_whole(record: str):
-    data = f"<PubmedArticle>{record}</PubmedArticle><PubmedArticle><AuthorList></AuthorList></PubmedArticle>".encode()
-    assert cut_records(data) is data
 
 
 def test_supplements_of_a_bundle_are_read_too(tmp_path: Path):

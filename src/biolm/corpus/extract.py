@@ -223,7 +223,7 @@ def _measured(found: list[tuple[Any, ...]], schema: pa.Schema, config: ExtractCo
     columns |= {
         "text": texts,
         "characters": list(map(len, plain)),
-        "letters": letter_shares(texts),
+        "letters": letter_shares(plain),
         "boilerplate": is_boilerplate(texts),
         "text_key": list(map(text_key, plain)),
     }

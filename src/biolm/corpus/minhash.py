@@ -8,6 +8,7 @@ text has the same signature in every process and on every machine.
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import blake2b
 
 import numpy as np
@@ -24,8 +25,9 @@ SLOTS = BANDS * ROWS
 SIGNATURE_BYTES = 2 * SLOTS
 
 _WORDS = re.compile(r"[^\W_]+")
-_OTHER_MARKS = re.compile(r"[^\w\x00-\x7f]+")
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 _ASCII_MARKS = bytes(byte for byte in range(128) if not chr(byte).isalnum())
+_LOWER = bytes(range(256)).lower()
 _RANDOM = np.random.Generator(np.random.Philox(key=20261123))
 _FACTORS = _RANDOM.integers(0, 1 << 32, SLOTS, dtype=np.uint64) << np.uint64(1) | np.uint64(1)
 _TERMS = _RANDOM.integers(0, 1 << 63, SLOTS, dtype=np.uint64)
@@ -42,9 +44,19 @@ def words_of(text: str) -> list[str]:
 def text_key(text: str) -> int:
     """8 bytes of BLAKE2b over the text's words without anything between them: equal for equal words."""
     if not text.isascii():
-        text = _OTHER_MARKS.sub("", unicodedata.normalize("NFC", text).casefold())
-    letters = text.encode().lower().translate(None, _ASCII_MARKS)
+        text = _NOT_ASCII.sub(_folded, unicodedata.normalize("NFC", text))
+    letters = text.encode().translate(_LOWER, _ASCII_MARKS)
     return int.from_bytes(blake2b(letters, digest_size=8).digest(), "little")
+
+
+def _folded(found: re.Match[str]) -> str:
+    """Characters beyond ASCII as words have them; cased one by one, since few are."""
+    return _without_marks(found[0])
+
+
+@lru_cache(maxsize=4096)
+def _without_marks(characters: str) -> str:
+    return "".join(one for one in characters.casefold() if one.isalnum())
 
 
 class _WordHashes(dict[str, int]):

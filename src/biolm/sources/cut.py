@@ -1,7 +1,7 @@
-"""What no rule reads, cut out of a paper's bytes before they are parsed.
+"""What no rule reads, cut out of an article's bytes before they are parsed.
 
-Body text, references and tables are four fifths of the bytes of a JATS article, authors, headings and references
-more than half of a PubMed record; parsing is most of the time of reading. A cut is made only where it is certain not
+Body text, references and tables are four fifths of the bytes of a JATS article, and parsing is most of the time of
+reading one. A cut is made only where it is certain not
 to change what is read: comments, CDATA sections and instructions are told from tags, and tags have to match. What
 does not parse when cut is parsed whole. Tags are known as the article's root writes them: a figure with a prefix in an
 article without one, which no schema allows, is passed over. Of what is cut only the tags that are looked for are
@@ -9,21 +9,11 @@ checked: an article that is broken between its figures is read as if it were not
 """
 
 import re
-from collections.abc import Callable
 from functools import cache
 
 from biolm.sources.jats import FIGURES, OTHER_ARTICLES, SUPPLEMENTS
 from biolm.sources.xml import after_opaque
 
-PUBMED_CUT = [
-    "AuthorList", "ReferenceList", "MeshHeadingList", "History", "ChemicalList", "GrantList", "KeywordList",
-    "InvestigatorList", "DateCompleted", "SupplMeshList", "DataBankList", "PersonalNameSubjectList",
-]  # fmt: skip
-"""What `pubmed.py` does not read, and is long or frequent."""
-_LISTS = re.compile(
-    rb"<(?=[%b!?])(?:(%b)(?=[ \t\r\n>])|[!?])"
-    % ("".join({name[0] for name in PUBMED_CUT}).encode(), "|".join(PUBMED_CUT).encode())
-)
 _ENDS = b" \t\r\n/>"
 """What stands behind a tag's name."""
 _SLASH = ord("/")
@@ -87,47 +77,3 @@ def cut_article(data: bytes, *, supplementary: bool = False) -> bytes:
         if not closing:
             open_tags.append(name)
     return data
-
-
-def cut_records(data: bytes) -> bytes:
-    """PubMed records without what is not read of them; the same object where that is not certain."""
-    pieces = []
-    done = place = 0
-    while mark := _LISTS.search(data, place):
-        name = mark[1]
-        if name is None:
-            place = after_opaque(data, mark.start())
-        else:
-            place = _after_list(data, mark.end(), name)
-            pieces.append(data[done : mark.start()])
-            done = place
-        if not place:
-            return data
-    return b"".join((*pieces, data[done:])) if pieces else data
-
-
-def _after_list(data: bytes, place: int, name: bytes) -> int:
-    """Where an element ends that may hold others of its name; 0 where that is not certain."""
-    search, opening, closing = _tags_of(name)
-    depth = 1
-    while mark := search(data, place):
-        tag, place = mark[0], mark.end()
-        if tag == closing:
-            depth -= 1
-            if not depth:
-                return place
-        elif len(tag) == 2:
-            place = after_opaque(data, mark.start())
-            if not place:
-                return 0
-        elif tag != opening:
-            return 0  # the record ends
-        elif data[place : place + 1] in _ENDS:
-            depth += 1
-    return 0
-
-
-@cache
-def _tags_of(name: bytes) -> tuple[Callable[..., re.Match[bytes] | None], bytes, bytes]:
-    """A search for an element's tags, stretches without tags and the end of a record; and what the tags are."""
-    return re.compile(rb"<(?:/(?:%b>|Pubmed)|[!?]|%b)" % (name, name)).search, b"<%b" % name, b"</%b>" % name

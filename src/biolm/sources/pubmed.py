@@ -1,6 +1,7 @@
 """A PubMed record as an `Article`."""
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +16,8 @@ RECORDS = ("PubmedArticle", "PubmedBookArticle")
 """Elements that hold one record each."""
 DELETION = "DeleteCitation"
 """The element that lists withdrawn PMIDs."""
+RETRACTED = "retracted-publication"
+"""The type of a retracted paper."""
 TRUNCATED = re.compile(r"\s*\(ABSTRACT TRUNCATED(?: AT \d+ WORDS)?\)\s*\.?$", re.IGNORECASE)
 _TRANSLATED = re.compile(r"\s*\(author's transl\)")
 _BRACKETED = re.compile(r"\[((?:[^][]|\[[^][]*\])*?)\.?\]\.?")
@@ -93,7 +96,7 @@ def parse_record(record: Element, source: str, options: TextOptions = _DEFAULT) 
     pmid = plain_pmid(words_of(number))
     pmcid = plain_pmcid(words_of(ids["pmc"])) if "pmc" in ids else None
     listed = fields.get("PublicationTypeList")
-    types = () if listed is None else tuple(_hyphens(element.text or "") for element in listed)
+    types = () if listed is None else tuple(with_hyphens(element.text or "") for element in listed)
     remarks = about.get("CommentsCorrectionsList")
     comments = [
         (comment.get("RefType"), plain_pmid(words_of(comment.find("PMID"))))
@@ -112,12 +115,12 @@ def parse_record(record: Element, source: str, options: TextOptions = _DEFAULT) 
         or words_of(_parts(about.get("MedlineJournalInfo")).get("MedlineTA"))
         or None,
         year=_year(article, fields, journal),
-        language=_language(words_of(fields.get("Language"))),
+        language=language_of(words_of(fields.get("Language"))),
         content_hash="" if pmid or pmcid or doi else content_hash(record),
         form="pubmed",
-        version=_number("" if number is None else number.get("Version", "")),
+        version=number_of("" if number is None else number.get("Version", "")),
         revised=_day(about.get("DateRevised")),
-        retracted="retracted-publication" in types or any(kind == "RetractionIn" for kind, _ in comments),
+        retracted=RETRACTED in types or any(kind == "RetractionIn" for kind, _ in comments),
         retracts=tuple(f"pmid:{other}" for kind, other in comments if kind == "RetractionOf" and other),
         types=types,
     )
@@ -138,14 +141,17 @@ def _parts(element: Element | None) -> dict[Any, Element]:
     return {} if element is None else {child.tag: child for child in reversed(element)}
 
 
-def _title(fields: dict[Any, Element]) -> str:
+def untranslated(title: str) -> str:
     """PubMed brackets a title that it translated: "[The pineal body]." reads "The pineal body."."""
-    title = text_of(fields.get("ArticleTitle"))
     if "transl)" in title:
         title = _TRANSLATED.sub("", title)
     if title[:1] == "[" and (found := _BRACKETED.fullmatch(title)):
         title = f"{found[1]}."
-    return title or text_of(fields.get("VernacularTitle"))
+    return title
+
+
+def _title(fields: dict[Any, Element]) -> str:
+    return untranslated(text_of(fields.get("ArticleTitle"))) or text_of(fields.get("VernacularTitle"))
 
 
 def _abstracts(
@@ -157,16 +163,21 @@ def _abstracts(
         found.append(Abstract(text=main, language="en"))
     for other in citation.iterchildren("OtherAbstract") if "OtherAbstract" in about else ():
         if text := _sections(other, rules):
-            language = _language(other.get("Language", ""))
+            language = language_of(other.get("Language", ""))
             found.append(Abstract(text=text, kind=(other.get("Type") or "other").lower(), language=language))
     return tuple(found)
 
 
 def _sections(abstract: Element | None, rules: Rules) -> str:
-    """ "Label: text" for each part; a label without text is content itself."""
+    sections = () if abstract is None else abstract.iterchildren("AbstractText")
+    return joined_sections((element.get("Label", ""), text_of(element, rules=rules)) for element in sections)
+
+
+def joined_sections(sections: Iterable[tuple[str, str]]) -> str:
+    """ "Label: text" for each label and text; a label without text is content itself."""
     parts = []
-    for element in () if abstract is None else abstract.iterchildren("AbstractText"):
-        label, text = " ".join(element.get("Label", "").split()), text_of(element, rules=rules)
+    for label, text in sections:
+        label = " ".join(label.split())
         if label.upper() in ("UNLABELLED", "UNASSIGNED"):
             label = ""
         if label and text:
@@ -192,7 +203,8 @@ def _year(article: Element, fields: dict[Any, Element], journal: dict[Any, Eleme
 
 
 @lru_cache(maxsize=256)
-def _language(code: str) -> str | None:
+def language_of(code: str) -> str | None:
+    """A language's code as BCP 47 has it; None for none."""
     return LANGUAGES.get(code.lower(), code.lower()) or None
 
 
@@ -201,21 +213,22 @@ def _day(date: Element | None) -> int:
     if date is None:
         return 0
     parts = {child.tag: child.text for child in date}
-    return _day_number(parts.get("Year"), parts.get("Month"), parts.get("Day"))
+    return day_number(parts.get("Year"), parts.get("Month"), parts.get("Day"))
 
 
 @lru_cache(maxsize=8192)
-def _day_number(year: str | None, month: str | None, day: str | None) -> int:
-    year_number, month_number, day_number = (_number((part or "").strip()) for part in (year, month, day))
+def day_number(year: str | None, month: str | None, day: str | None) -> int:
+    """A date as 20261123."""
+    year_number, month_number, day_number = (number_of((part or "").strip()) for part in (year, month, day))
     return 10_000 * year_number + 100 * month_number + day_number
 
 
-def _number(text: str) -> int:
+def number_of(text: str) -> int:
     """A number of at most four digits; 0 for anything else."""
     return int(text) if len(text) <= 4 and text.isascii() and text.isdigit() else 0
 
 
 @lru_cache(maxsize=1024)
-def _hyphens(name: str) -> str:
+def with_hyphens(name: str) -> str:
     """ "Journal Article" as "journal-article"."""
     return "-".join(name.lower().split())

@@ -10,16 +10,17 @@ behind it.
 import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
-from itertools import chain
+from itertools import chain, count
 
 from biolm.records import Article, Deletion, Unreadable
 from biolm.sources.archives import Member, tar_members, unpacked_chunks, zip_members
 from biolm.sources.beside import with_sidecar
-from biolm.sources.cut import cut_article, cut_records
+from biolm.sources.cut import cut_article
 from biolm.sources.files import NO_MEMBERS, PAPER_ENDINGS, TAR_ENDINGS, ZIP_ENDINGS, PaperFile, portable
 from biolm.sources.jats import parse_article
 from biolm.sources.options import TextOptions
 from biolm.sources.pubmed import DELETION, RECORDS, first_pmid, parse_deletion, parse_record
+from biolm.sources.pubmed_plain import plain_article, plain_records
 from biolm.sources.remote import is_url, open_file
 from biolm.sources.split import Records
 from biolm.sources.xml import (
@@ -38,7 +39,7 @@ from biolm.sources.xml import (
 BUNDLES = frozenset({"articles", "pmc-articleset"})
 """Roots that hold many JATS articles."""
 BATCH_BYTES = 1 << 18
-"""Records that are taken out of a file, and PubMed's parsed, together."""
+"""Records that are taken out of a file together."""
 
 _BEGINS_ARTICLE = re.compile(
     rb"\s*(?:<\?xml\s[^>]*\?>\s*)?(?:<!DOCTYPE\s+article\s[^\[>]*>\s*)?<article[\s>]"
@@ -68,15 +69,16 @@ def _read_file(file: PaperFile, options: TextOptions) -> Stream:
 def _read_members(found: Iterator[Member], file: PaperFile, options: TextOptions) -> Stream:
     name, members = file.name, file.members
     missing = set(members or ())
-    count = 0
-    for count, member in enumerate(found, 1):  # noqa: B007  counted for what follows the loop
+    is_empty = True
+    for member in found:
+        is_empty = False
         missing.discard(member.name)
         source = f"{name}/{portable(member.name).removeprefix('./')}"
         try:
             yield from _read_xml(member.chunks(), source, options)
         except Unusable as error:
             yield Unreadable(source=source, reason=error.reason, transient=error.transient)
-    if not count:
+    if is_empty:
         raise Unusable(NO_MEMBERS if members is None else "holds none of the members", PAPERS)
     for member_name in sorted(missing):
         yield Unreadable(source=f"{name}/{portable(member_name)}", reason="not in the archive")
@@ -103,13 +105,9 @@ def _read_xml(chunks: Iterator[bytes], name: str, options: TextOptions) -> Strea
     if kind == "article":
         yield _whole_article(_joined(whole), name, options)
     elif kind == "PubmedArticleSet":
-        yield from _read_records(
-            Records(root, whole, (*RECORDS, DELETION), BATCH_BYTES), name, options, together=True
-        )
+        yield from _read_records(Records(root, whole, (*RECORDS, DELETION), BATCH_BYTES), name, options)
     elif kind in BUNDLES:
-        yield from _read_records(
-            Records(root, whole, ("article",), BATCH_BYTES), name, options, together=False
-        )
+        yield from _read_records(Records(root, whole, ("article",), BATCH_BYTES), name, options)
     else:
         raise Unusable(f"its root is <{one_line(kind)}>, which is neither JATS nor PubMed", PAPERS)
 
@@ -139,48 +137,40 @@ def _joined(chunks: Iterator[bytes]) -> bytes:
     return bytes(data)
 
 
-def _read_records(runs: Records, name: str, options: TextOptions, *, together: bool) -> Stream:
-    """The records of a file, in runs that are parsed as one document; where a run does not parse, one by one.
-
-    `together`: whether to try that, because records are small.
-    """
-    number = 1  # of the run's first record
+def _read_records(runs: Records, name: str, options: TextOptions) -> Stream:
+    """The records of a file; a broken one is set aside without its neighbours."""
+    numbers = count(1)
     for run in runs:
-        elements = _parsed_together(runs, run) if together else None
-        records = None if elements else list(runs.split(run))
-        count = len(elements or records or ())
-        for place in range(count):
-            source = f"{name}#{number + place}"
-            try:
-                element = elements[place] if elements else _record(runs, (records or [])[place], options)
-                kind = local_name(element)
-                if kind == DELETION:
-                    yield parse_deletion(element, name)
-                    continue
-                if kind in RECORDS:
-                    pmid = words_of(first_pmid(element))
-                    if not pmid.isdecimal():
-                        pmid = one_line(pmid) or f"record-{number + place}"
-                    source = f"{name}#{pmid}"
-                article = _article(element, source, options)
-                if not (article.pmid or article.pmcid or article.doi):  # its hash is that of all of it
-                    records = records or list(runs.split(run))
-                    if len(records) != count:
-                        raise Unusable("a record without ids among some whose tags do not match")
-                    article = _article(_only(runs.parse(records[place])), source, options)
-                yield article
-            except Unusable as error:
-                yield Unreadable(source=source, reason=error.reason, transient=error.transient)
-        number += count
+        bounds = plain_records(run) if runs.utf8 else None
+        if bounds is None:
+            for record in runs.split(run):
+                yield _read_record(runs, record, name, next(numbers), options)
+            continue
+        for start, end in bounds:
+            number = next(numbers)
+            article = plain_article(run, start, end, name, options, runs.parse)
+            yield article or _read_record(runs, run[start:end], name, number, options)
 
 
-def _parsed_together(runs: Records, run: bytes) -> list[Element] | None:
-    """The elements of a run's records; None where that is not certain."""
-    with suppress(Unusable):
-        elements = [element for element in runs.parse(cut_records(run)) if isinstance(element.tag, str)]
-        if all(local_name(element) in (*RECORDS, DELETION) for element in elements):
-            return elements
-    return None
+def _read_record(
+    runs: Records, record: bytes, name: str, number: int, options: TextOptions
+) -> Article | Unreadable | Deletion:
+    """One record by its elements; its source has its number in the file where it has no PMID."""
+    source = f"{name}#{number}"
+    try:
+        element = _record(runs, record, options)
+        kind = local_name(element)
+        if kind == DELETION:
+            return parse_deletion(element, name)
+        if kind in RECORDS:
+            pmid = words_of(first_pmid(element))
+            source = f"{name}#{pmid if pmid.isdecimal() else one_line(pmid) or f'record-{number}'}"
+        article = _article(element, source, options)
+        if not (article.pmid or article.pmcid or article.doi):  # its hash is that of all of it
+            article = _article(_only(runs.parse(record)), source, options)
+        return article
+    except Unusable as error:
+        return Unreadable(source=source, reason=error.reason, transient=error.transient)
 
 
 def _only(elements: list[Element]) -> Element:
@@ -190,10 +180,9 @@ def _only(elements: list[Element]) -> Element:
 
 
 def _record(runs: Records, record: bytes, options: TextOptions) -> Element:
-    """The element of one record, read whole where it does not parse when cut."""
-    is_article = record.rstrip().endswith(b"article>")
-    short = cut_article(record, supplementary=options.supplementary) if is_article else cut_records(record)
-    if short is not record:
+    """The element of one record; that of a bundled article cut, where it parses so."""
+    if record.rstrip().endswith(b"article>"):
+        short = cut_article(record, supplementary=options.supplementary)
         with suppress(Unusable):
             return _only(runs.parse(short))
     return _only(runs.parse(record))

@@ -124,6 +124,11 @@ class Records:
                 if not after:
                     endless.add(bytes(mark[0]))  # nor does any behind it: not to be looked for again
 
+    @property
+    def utf8(self) -> bool:
+        """Whether the file says that it is in UTF-8, or says nothing; known with the first run."""
+        return (self._encoding or "utf-8").lower() in ("utf-8", "utf8")
+
     def split(self, run: bytes) -> Iterator[bytes]:
         """The records of a run, one after another; one without end tag ends where the next begins."""
         start: int | None = None

@@ -92,7 +92,12 @@ def text_of(element: Element | None, rule: Rule | None = None, rules: Rules | No
     out: list[str] = []
     rules = RULES if rules is None else rules
     (rule or inside)(element, out, rules)
-    text = "".join(out)
+    return finished("".join(out), rules)
+
+
+def finished(text: str, rules: Rules | None = None) -> str:
+    """The last steps of every text: without citations that are marked in it, and cleaned."""
+    rules = RULES if rules is None else rules
     if rules.options.addresses == "drop" and "." in text:
         text = _ADDRESS.sub(GONE, text)
     return clean(without_citations(text), normalize=rules.options.characters == "normalize")
