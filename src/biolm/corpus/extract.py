@@ -224,7 +224,7 @@ def _measured(found: list[tuple[Any, ...]], schema: pa.Schema, config: ExtractCo
         "text": texts,
         "characters": list(map(len, plain)),
         "letters": letter_shares(plain),
-        "boilerplate": is_boilerplate(texts),
+        "boilerplate": is_boilerplate(plain),
         "text_key": list(map(text_key, plain)),
     }
     if config.detect_language:

@@ -1,24 +1,24 @@
 """What a filter needs to know of a passage, for whole columns at once."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-BOILERPLATE = (
-    r"(?i)^\W*(?:"
+_BOILERPLATE = re.compile(
+    r"\W*+(?:"
     r"no (?:abstract|summary|caption|legend|title|description|image)s?(?: is| was| were)?(?: available| provided|)"
     r"|(?:abstract|caption|legend|summary) (?:is )?not (?:available|provided)"
     r"|n\W?a|none|not applicable|unknown|null|tbd"
     r"|\[?(?:figure|image|photo|table)s?:? see text\]?"
-    r"|(?:image|picture|graphic|photo|illustration|figure)s?\W*(?:\d+|[ivx]+)?"
+    r"|(?:image|picture|graphic|photo|illustration|figure)s?\W*+(?:\d+|[ivx]+)?"
     r"|\[?(?:this|the following) (?:corrects?|retracts?|article corrects) .{0,300}"
     r"|\[?(?:this|the) (?:article|paper) has been (?:retracted|withdrawn|corrected).{0,300}"
     r"|(?:the )?(?:online|electronic) version (?:of this article )?contains supplementary.{0,300}"
     r"|(?:please )?(?:see|click) (?:here|the (?:full )?text|text|full text|pdf|article|below)\b.{0,120}"
-    r")\W*$"
+    r")\W*+",
+    re.IGNORECASE,
 )
 """Passages that say only that there is nothing here, or where it is."""
 
@@ -41,6 +41,6 @@ def letter_shares(texts: Sequence[str]) -> NDArray[np.float32]:
     return (np.array(letters) / np.maximum(characters, 1)).astype(np.float32)
 
 
-def is_boilerplate(texts: pa.StringArray) -> pa.BooleanArray:
+def is_boilerplate(texts: Sequence[str]) -> list[bool]:
     """Whether each text says only that there is nothing here, or where it is."""
-    return pc.match_substring_regex(texts, BOILERPLATE)
+    return [_BOILERPLATE.fullmatch(text) is not None for text in texts]

@@ -129,12 +129,13 @@ def _kept(chunks: Iterator[bytes], head: list[bytes]) -> Iterator[bytes]:
 
 
 def _joined(chunks: Iterator[bytes]) -> bytes:
-    data = bytearray()
+    pieces, size = [], 0
     for chunk in chunks:
-        data += chunk
-        if len(data) > MAX_RECORD_BYTES:
+        pieces.append(chunk)
+        size += len(chunk)
+        if size > MAX_RECORD_BYTES:
             raise Unusable(f"larger than {MAX_RECORD_BYTES >> 20} MiB")
-    return bytes(data)
+    return b"".join(pieces)
 
 
 def _read_records(runs: Records, name: str, options: TextOptions) -> Stream:
