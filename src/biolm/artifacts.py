@@ -122,7 +122,14 @@ def exclusive(folder: Path, *, what: Path | None = None) -> Iterator[None]:
 
 
 def check_free(out: Path) -> None:
-    """Raise ArtifactError unless nothing, or a folder of nothing but a killed writer's leftovers, lies at `out`."""
+    """Raise ArtifactError unless nothing, or a folder of nothing but a killed writer's leftovers, lies at `out`.
+
+    Nor may it lie where nothing can be written: to be told so after hours of work is too late.
+    """
+    above = next(folder for folder in out.resolve().parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        why = "may not be written" if above.is_dir() else "is a file"
+        raise ArtifactError(f"cannot write {out}: {above} {why}; choose another --out")
     if not out.exists() and not out.is_symlink():
         return
     if not out.is_dir():

@@ -97,6 +97,16 @@ def test_an_output_folder_that_holds_something_else(tmp_path: Path, papers: Path
         assert folder_bytes(out) == {"thesis.tex": b"years of work"}
 
 
+def test_an_output_folder_that_cannot_be_written_is_said_before_anything_is_read(
+    tmp_path: Path, papers: Path
+):
+    (tmp_path / "file").write_text("x")
+    for out, says in (("file/corpus", "file is a file; choose another --out"), ("\udcff", "no UTF-8")):
+        line = run("corpus", "build", str(papers), "--out", str(tmp_path / out), "--quiet")
+        assert says in line
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_a_corpus_that_is_none(tmp_path: Path, tiny_roberta: Path):
     for command in (
         ["corpus", "show", str(tmp_path)],

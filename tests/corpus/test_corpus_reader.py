@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,26 @@ def test_facts_for_show_agree_with_the_passages(corpus: Corpus):
     assert len({example["text"] for example in other}) == 6
     assert other == corpus_facts(corpus, examples=6, seed=1)["examples"]
     assert other != corpus_facts(corpus, examples=6, seed=2)["examples"]
+
+
+def test_examples_of_one_section_stand_in_for_those_of_another(tmp_path: Path):
+    figures = tuple(Figure(caption=f"Legend {n} of the paper. " * 9) for n in range(5))
+    corpus = corpus_of(tmp_path, [article(1, abstracts=(), figures=figures, journal=None, year=None)])
+    assert len(corpus_facts(corpus)["examples"]) == 3
+    assert len(corpus_facts(corpus, examples=9)["examples"]) == 5
+    shown = CliRunner().invoke(app, ["corpus", "show", str(corpus.folder)]).stdout
+    assert "Years" not in shown
+
+
+def test_a_manifest_without_its_keys_is_one_line(corpus: Corpus, tmp_path: Path):
+    shutil.copytree(corpus.folder, tmp_path / "copy")
+    manifest = json.loads((tmp_path / "copy" / "manifest.json").read_text("utf-8"))
+    del manifest["settings"]
+    (tmp_path / "copy" / "manifest.json").write_text(json.dumps(manifest | {"splits": 3}))
+    with pytest.raises(
+        ArtifactError, match="its manifest says nothing of splits, settings; make it again with"
+    ):
+        open_corpus(tmp_path / "copy")
 
 
 def test_legends_of_supplements_have_a_column_where_there_are_any(corpus: Corpus, tmp_path: Path):

@@ -1,4 +1,5 @@
 import json
+import os
 import tarfile
 import zipfile
 from pathlib import Path
@@ -76,6 +77,32 @@ def test_a_bulk_packages_file_list_is_used(tmp_path: Path, ending: str, text: st
     (package.parent / f"{package.name.removesuffix('.tar.gz')}.filelist.{ending}").write_text(text)
     (paper,) = records(package.parent)
     assert (paper.pmid, paper.licence, paper.retracted) == ("17", "CC-BY", True)
+
+
+def test_quotes_in_a_list_with_tabs_are_letters(tmp_path: Path):
+    rows = LIST.replace(",", "\t").replace('"PLoS', '"The 5" end in PLoS').replace('E5"', "E5")
+    (tmp_path / "PMC1.xml").write_text(XML)
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.add(tmp_path / "PMC1.xml", "PMC000xxxxxx/PMC1.xml")
+    (tmp_path / "a.filelist.txt").write_text(rows)
+    (paper,) = read_shard(plan_shards(tmp_path / "a.tar", "a.tar")[0], TextOptions())
+    assert (paper.pmid, paper.licence) == ("17", "CC-BY")
+
+
+def test_metadata_that_are_a_link_out_of_the_folder_or_a_pipe_are_not_read(tmp_path: Path):
+    (tmp_path / "secret.json").write_text(json.dumps(METADATA))
+    folder = cloud(tmp_path / "papers", "{}")
+    said = folder / "PMC1.2" / "PMC1.2.json"
+    said.unlink()
+    said.symlink_to(tmp_path / "secret.json")
+    broken, paper = records(folder)
+    assert broken.reason == "a link out of the folder, which is not followed"
+    assert (paper.pmid, paper.retracted) == (None, False)
+    said.unlink()
+    os.mkfifo(said)
+    broken, paper = records(folder)
+    assert broken.source == "papers/PMC1.2/PMC1.2.json"
+    assert broken.reason == "neither a file nor a folder"
 
 
 def test_a_file_list_of_other_columns_is_said(tmp_path: Path):

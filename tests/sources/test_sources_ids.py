@@ -5,6 +5,8 @@ from jats_papers import article, pubmed_set, record
 
 from biolm.records import Deletion
 from biolm.sources import read_source
+from biolm.sources.pubmed import parse_record
+from biolm.sources.xml import parse_xml
 
 
 def related(kind: str, inner: str = "", **attributes: str) -> str:
@@ -124,3 +126,13 @@ def test_a_chapter_of_a_book_is_an_article(tmp_path):
     path.write_bytes(pubmed_set(book, book.replace(">8<", ">9<")))
     found = [(one.pmid, one.doi, one.year, one.title) for one in read_source(path)]
     assert found == [("8", "10.1371/b", 1993, "Gene"), ("9", "10.1371/b", 1993, "Gene")]
+
+
+def test_a_whole_book_has_its_own_title_and_its_types_without_a_list():
+    book = parse_xml(
+        b"<PubmedBookArticle><BookDocument><PMID>8</PMID><Book><BookTitle>Genes &amp; <i>cells</i></BookTitle></Book>"
+        b"<PublicationType UI='D1'>Review</PublicationType><PublicationType>Study Guide</PublicationType>"
+        b"<Abstract><AbstractText>Text.</AbstractText></Abstract></BookDocument></PubmedBookArticle>"
+    )
+    found = parse_record(book, "a.xml#8")
+    assert (found.title, found.types) == ("Genes & cells", ("review", "study-guide"))

@@ -236,6 +236,8 @@ def test_licence_is_an_spdx_id(permissions: str, licence: str):
         ("dedicated under CC0", "CC0-1.0"),
         ("https://creativecommons.org/publicdomain/mark/1.0/", "CC-PDM-1.0"),
         ("All rights reserved.", "unknown"),
+        ("Distributed under CC BY 4.0 by NCBI", "CC-BY-4.0"),
+        ("CC BYNC", "unknown"),
         # What allows less is never read as what allows more.
         ("CC BY NC ND", "CC-BY-NC-ND"),
         ("CC BY–NC 4.0", "CC-BY-NC-4.0"),

@@ -15,7 +15,7 @@ from biolm.errors import InputError
 from biolm.records import Article, Unreadable
 from biolm.sources import read_source
 from biolm.sources.split import Records
-from biolm.sources.xml import root_of
+from biolm.sources.xml import Unusable, root_of
 
 PAPER = jats('<article-id pub-id-type="pmc">1</article-id><abstract><p>One.</p></abstract>')
 PUBMED = pubmed_set(
@@ -233,6 +233,8 @@ def test_a_member_beyond_the_bound_is_set_aside(tmp_path: Path, monkeypatch: pyt
         ("a.xml", b"<articles></articles>", "holds no articles"),
         ("a.xml", pubmed_set(), "holds no articles"),
         ("a.xml", PUBMED[:-30], "cut off"),
+        ("a.xml", b"<a/>", "its root is <a>, which is neither JATS nor PubMed"),
+        ("a.tar", tar_of({"a.xml": PAPER}) * 2, "holds more behind its end mark"),
         ("a.xml", b"<?xml version='1.0' encoding='klingon'?><article/>", "XML"),
         ("a.tar", b"none", "cut off"),
         ("a.tar", tar_of({"a.xml": PAPER})[:700], "unexpected end of data"),
@@ -252,6 +254,29 @@ def test_a_named_path_that_is_unusable_gets_one_line(tmp_path: Path, name: str, 
     assert line.startswith(f"{path}: ")
     assert "; " in line
     assert "\n" not in line
+
+
+@pytest.mark.parametrize("run_bytes", [1, 300, 1 << 18])
+@pytest.mark.parametrize("size", [1, 50, 1 << 18])
+def test_sets_that_were_put_end_to_end_are_read_on(run_bytes: int, size: int):
+    data = (
+        PUBMED
+        + b"<!-- <made> by hand -->\n"
+        + PUBMED.replace(b"</PubmedArticleSet>", b"<X/></PubmedArticleSet> ")
+    )
+    cut = (data[start : start + size] for start in range(0, len(data), size))
+    runs = Records(root_of(iter([PUBMED])), cut, ("PubmedArticle",), run_bytes)
+    assert sum(1 for run in runs for _ in runs.split(run)) == 10
+    data = data[:-30]
+    cut = (data[start : start + size] for start in range(0, len(data), size))
+    runs = Records(root_of(iter([PUBMED])), cut, ("PubmedArticle",), run_bytes)
+    with pytest.raises(Unusable, match="cut off"):
+        list(runs)
+
+
+def test_comments_may_stand_behind_all_records(tmp_path: Path):
+    assert len(read(write(tmp_path / "a.xml", PUBMED + b"\n<!-- <made> by hand -->\n"))) == 5
+    assert len(read(write(tmp_path / "a.tar", tar_of({"a.xml": PAPER}) + bytes(10_240)))) == 1
 
 
 def test_missing_and_empty_paths_are_said(tmp_path: Path):

@@ -18,8 +18,6 @@ class CorpusPlace(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """A Path, or the address as it is."""
-        if "://" not in str(value):
-            return Path(value)
         from biolm.corpus.places import place_of
 
         return place_of(value)

@@ -19,6 +19,12 @@ Place = Path | str
 
 def place_of(word: str | Path) -> Place:
     """The place that a word names; `file://` is a path. Raises InputError for an address that names no folder."""
+    try:
+        str(word).encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{str(word)!r} is no UTF-8, which files of a corpus are named in; rename it"
+        ) from None
     if isinstance(word, Path) or not is_url(word):
         return Path(word)
     if urlsplit(word).scheme in ("file", "local"):

@@ -21,6 +21,8 @@ VERSION = 2
 COLUMNS_OF_1 = tuple(name for name in SCHEMA.names if name not in ("kind", "article_type", "rights"))
 READABLE = (1, 2)
 """Format versions that are read; 1 lacks some columns."""
+NEEDED = {"counts": dict, "splits": dict, "settings": dict, "sources": list, "files": dict, "command": str}
+"""What readers take for granted in a manifest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,12 @@ def open_corpus(folder: str | Path) -> Corpus:
     """
     place = place_of(folder)
     rebuild = f"biolm corpus build SOURCE... --out {spelled(place)}"
-    return Corpus(place, read_manifest_at(place, kind=KIND, version=READABLE, rebuild=rebuild))
+    manifest = read_manifest_at(place, kind=KIND, version=READABLE, rebuild=rebuild)
+    if missing := [key for key in NEEDED if not isinstance(manifest.get(key), NEEDED[key])]:
+        raise ArtifactError(
+            f"{spelled(place)}: its manifest says nothing of {', '.join(missing)}; make it again with `{rebuild}`"
+        )
+    return Corpus(place, manifest)
 
 
 def _is_data(name: str) -> bool:

@@ -126,6 +126,8 @@ def print_facts(facts: dict[str, Any], console: "Console") -> None:
         (f"Journals{_top_of(facts['journals']['different'])}", facts["journals"]["top"]),
         ("Years", by_decade(facts["years"])),
     ):
+        if not found:
+            continue
         listed = table(title, "", "passages")
         for name, count in found.items():
             listed.add_row(Text(name), *_numbers(count))
@@ -160,8 +162,10 @@ def _example_places(manifest: dict[str, Any], examples: int, seed: int) -> dict[
     for split in manifest["splits"].values():
         totals.update({name: section["passages"] for name, section in split["sections"].items()})
     chance = random.Random(seed)  # noqa: S311  nothing secret
-    legends = min(examples // 2, totals["figure_legend"])
-    wanted = {"figure_legend": legends, "abstract": min(examples - legends, totals["abstract"])}
+    wanted = dict.fromkeys(SECTIONS, 0)
+    wanted["figure_legend"] = min(examples // 2, totals["figure_legend"])
+    for name in SECTIONS:  # what one section lacks, the next gives
+        wanted[name] += min(examples - sum(wanted.values()), totals[name] - wanted[name])
     return {name: sorted(chance.sample(range(totals[name]), count)) for name, count in wanted.items()}
 
 

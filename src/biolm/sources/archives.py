@@ -81,8 +81,11 @@ def tar_members(file: io.BufferedReader, wanted: Callable[[str], bool]) -> Itera
                 elif packed is not None:
                     data = io.BufferedReader(io.BytesIO(packed.read()))
                     yield Member(entry.name, partial(unpacked_chunks, data))
-        while plain.read1(CHUNK_BYTES):
-            pass
+        while rest := plain.read1(CHUNK_BYTES):
+            if rest.strip(b"\0"):
+                raise Unusable(
+                    "holds more behind its end mark, which is not read", "give each archive by itself"
+                )
     except EOFError:
         raise Unusable(CUT_OFF) from None
     except BROKEN as error:

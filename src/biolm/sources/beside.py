@@ -149,7 +149,10 @@ class FileList:
         """Reads its first line; raises Unusable where that names no such columns."""
         self.problem: str | None = None
         self._passed: dict[str, Facts] = {}
-        rows = csv.reader(_decoded(lines), delimiter="\t" if tabs else ",")
+        if tabs:  # these lists quote nothing
+            rows = csv.reader(_decoded(lines), delimiter="\t", quoting=csv.QUOTE_NONE)
+        else:
+            rows = csv.reader(_decoded(lines))
         try:
             heading = [name.strip() for name in next(rows, [])]
         except csv.Error as error:

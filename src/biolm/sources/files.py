@@ -127,8 +127,12 @@ def local_files(folder: Path, name: str) -> Iterator[PaperFile]:
         sidecar = None
         if beside is not None:
             where = folder if beside.startswith(f"{METADATA}/") else entry.path.parent
-            called = name if where == folder else entry.name.rpartition("/")[0]
-            sidecar = Sidecar(path=str(where / beside), name=f"{called}/{portable(beside)}")
+            called = f"{name if where == folder else entry.name.rpartition('/')[0]}/{portable(beside)}"
+            problem = _problem(_Entry(where / beside, called, False, {}), inside)
+            if problem is None:
+                sidecar = Sidecar(path=str(where / beside), name=called)
+            else:
+                yield PaperFile(path=str(where / beside), name=called, bytes=0, problem=problem)
         yield PaperFile(path=str(entry.path), name=entry.name, bytes=_size(entry.path), sidecar=sidecar)
     if not found:
         raise Unusable(NO_PAPERS, PAPERS)

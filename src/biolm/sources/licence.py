@@ -24,7 +24,9 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 _RESTRICTIONS = {
-    "nc": re.compile(r"non[\s–—−‐-]*commercial|\bby\b[\s/–—−a-z-]{0,8}?\bnc", re.IGNORECASE),
+    "nc": re.compile(
+        r"non[\s–—−‐-]*commercial|\bby\b[\s/–—−a-z-]{0,8}?\bnc(?:nd|sa)?(?![a-z])", re.IGNORECASE
+    ),
     "nd": re.compile(r"non?[\s–—−‐-]*deriv|\bby\b[\s/–—−a-z-]{0,8}?\bnd\b|\bncnd\b", re.IGNORECASE),
     "sa": re.compile(r"share[\s–—−‐-]*alike|\bby\b[\s/–—−a-z-]{0,8}?\bsa\b|\bncsa\b", re.IGNORECASE),
 }

@@ -95,8 +95,8 @@ def parse_record(record: Element, source: str, options: TextOptions = _DEFAULT) 
     number = about.get("PMID")
     pmid = plain_pmid(words_of(number))
     pmcid = plain_pmcid(words_of(ids["pmc"])) if "pmc" in ids else None
-    listed = fields.get("PublicationTypeList")
-    types = () if listed is None else tuple(with_hyphens(element.text or "") for element in listed)
+    listed: Element = fields.get("PublicationTypeList", article)  # a book has no list
+    types = tuple(with_hyphens(element.text or "") for element in listed.iterchildren("PublicationType"))
     remarks = about.get("CommentsCorrectionsList")
     comments = [
         (comment.get("RefType"), plain_pmid(words_of(comment.find("PMID"))))
@@ -151,7 +151,8 @@ def untranslated(title: str) -> str:
 
 
 def _title(fields: dict[Any, Element]) -> str:
-    return untranslated(text_of(fields.get("ArticleTitle"))) or text_of(fields.get("VernacularTitle"))
+    title = untranslated(text_of(fields.get("ArticleTitle"))) or text_of(fields.get("VernacularTitle"))
+    return title or text_of(_parts(fields.get("Book")).get("BookTitle"))
 
 
 def _abstracts(

@@ -24,7 +24,7 @@ class Records:
 
     Iterating gives runs of whole records, end to end and about `run_bytes` long, or one longer record; `split`
     cuts a run into records; `parse` makes elements of either. Raises Unusable at the end where the file stops
-    before its root is closed, or holds no record.
+    before its root is closed, or holds no record. Documents end to end, as `cat` makes them, are read as one.
     """
 
     def __init__(
@@ -47,8 +47,8 @@ class Records:
     def __iter__(self) -> Iterator[bytes]:
         buffer = bytearray()
         searched = 0  # up to here no record ends
-        is_open = is_last = False
-        failure = Unusable(f"cut off: it ends before </{self._root}>")
+        is_open = is_last = was_closed = False
+        failure: Unusable | None = None
         while not is_last:
             try:
                 chunk = next(self._chunks, b"")
@@ -67,10 +67,10 @@ class Records:
             if not is_open:
                 stop = len(buffer) if closed is None else closed[0]
                 first = next(self._marks(buffer, stop), None)
-                if first is None and closed is not None:
+                if first is None and closed is not None and not was_closed:
                     raise Unusable(f"an empty <{self._root}>: it holds no articles")
                 is_open = first is not None
-                before = first.start() if first else max(0, len(buffer) - _LONGEST_TAG)
+                before = first.start() if first else max(0, stop - _LONGEST_TAG)
                 del buffer[:before]
                 last = max(0, last - before)
                 closed = closed and (closed[0] - before, closed[1] - before)
@@ -79,14 +79,17 @@ class Records:
                 if end and self._mark.search(buffer, 0, end):
                     yield bytes(memoryview(buffer)[:end])
                 del buffer[:end]
+                closed = closed and (0, closed[1] - end)
                 searched = len(buffer)
-            if closed is not None:
-                for _ in self._chunks:
-                    pass  # to the end, where a gzip file has its checksum
-                return
+            if closed is not None:  # another document may follow, where files were put end to end
+                del buffer[: closed[1]]
+                is_open, was_closed, searched = False, True, 0
             if len(buffer) > MAX_RECORD_BYTES:
                 raise Unusable(f"holds a record of more than {MAX_RECORD_BYTES >> 20} MiB")
-        raise failure
+        if failure is None and (is_open or not was_closed):
+            failure = Unusable(f"cut off: it ends before </{self._root}>")
+        if failure is not None:
+            raise failure
 
     def _last_end(self, buffer: bytearray, start: int) -> int:
         """Where the last whole record ends; 0 where none does."""

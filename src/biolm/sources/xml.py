@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 from html.entities import html5
+from itertools import chain
 from typing import Any
 
 from lxml import etree
@@ -89,7 +90,7 @@ def root_of(head: Iterator[bytes]) -> Element:
     """
     parser = etree.XMLPullParser(events=("start",), **_SAFE)
     seen = 0
-    for chunk in head:
+    for chunk in chain(head, [b"\n"]):  # of <a/> alone the parser tells when more comes
         data = _numeric_references(chunk if seen else chunk.lstrip())
         for start in range(0, len(data), _PEEK_BYTES):
             problem = None
