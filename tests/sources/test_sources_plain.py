@@ -58,6 +58,7 @@ SNIPPETS = [
     "<OtherAbstract Type='P' Language='spa'><AbstractText>Otro.</AbstractText></OtherAbstract>",
     "<CommentsCorrections RefType='RetractionIn'><PMID>4</PMID></CommentsCorrections>", "&nbsp;", "&#1;", "&amp;",
     "<ArticleIdList><ArticleId IdType='doi'>10.1000/other</ArticleId></ArticleIdList>", "<AuthorList></AuthorList>",
+    '<PublicationType UI="a>b">Review</PublicationType>', "<PublicationType UI='a>b'>Review</PublicationType>",
     '<ArticleId IdType="doi">10.1000/second</ArticleId>', '<AbstractText Label="A>B">x</AbstractText>', "\x01", "\n\n",
     "<AuthorList>", "</AuthorList>", "<Title>", "</Abstract>", "</PubmedArticle>", "<PubmedArticle>", "<", "&", ">",
     "\udcff", "<!--", "-->",
@@ -170,7 +171,7 @@ def test_usual_records_are_read_by_their_bytes(before: str, after: str):
         ("</Language>", "</Language><X/>"), ("</AuthorList>", "</AuthorLists>"), (">17</PMID>", ">0</PMID>"),
         ("<PublicationStatus>", "<ReferenceList/><PublicationStatus>"), ('Label="AIM"', 'Label="A&amp;M"'),
         ("</PubmedArticle>", "</PubmedArticle>x"), ("<PubmedData>", "<PubmedArticle><PubmedData>"),
-        ("</PubmedArticle>", ""), ("<AuthorList", "<?x <y>?><AuthorList"),
+        ("</PubmedArticle>", ""), ("<AuthorList", "<?x <y>?><AuthorList"), (' UI="D1"', ' UI="D>1"'), ("D016428", 'D"'),
     ],
 )  # fmt: skip
 def test_unusual_records_are_left_to_their_elements(before: str, after: str):

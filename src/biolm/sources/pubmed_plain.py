@@ -1,4 +1,4 @@
-"""PubMed records by their bytes, where they are written as PubMed writes them: four times as fast as by elements.
+"""PubMed records by their bytes, where they are written as PubMed writes them: in less than half the time.
 
 A record is read here only if each part that is looked at stands where PubMed's DTD has it and is written the usual
 way; any other is left to `pubmed.py`, and so is one with another abstract, a retraction, a DOI among its locations
@@ -25,7 +25,7 @@ from biolm.sources.text import Rules, finished, rules_for, text_of
 from biolm.sources.xml import Element, Unusable
 
 _BEGIN, _END, _CITATION_END = b"<PubmedArticle>", b"</PubmedArticle>", b"</MedlineCitation>"
-_ATTRIBUTES = "(?: [^<>]*+)?"
+_ATTRIBUTES = r'(?: \w++="[^"<>]*+")*+'
 
 
 def _in_turn(*parts: str) -> str:
