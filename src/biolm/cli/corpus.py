@@ -31,7 +31,7 @@ def _running_options(command: Any) -> Any:
         "--hold-out-text",
         multiple=True,
         type=LocalPath(),
-        help="File of texts that must not occur: one a line, PubTator or CoNLL; may be repeated.",
+        help="File of texts that must not occur: one a line, a table, PubTator or CoNLL; may be repeated.",
     )(command)
     command = click.option(
         "--work", help="Folder of extracts, or a URL such as s3://bucket/extracts; else in the cache folder."

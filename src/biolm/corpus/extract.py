@@ -92,10 +92,7 @@ class ExtractFacts:
 
 @cache
 def code_hash() -> str:
-    """SHA-256 of the code that an extract depends on, and of its libraries' versions: another makes its own extracts.
-
-    pyarrow is not among them: what it decides here is only which characters are letters.
-    """
+    """SHA-256 of the code and the libraries that texts depend on: other ones make their own extracts."""
     here = Path(__file__).parent
     files = [*sorted((here.parent / "sources").glob("*.py")), here.parent / "records.py"]
     files += [here / name for name in ("extract.py", "measures.py", "hashes.py", "minhash.py", "language.py")]

@@ -44,18 +44,14 @@ def words_of(text: str) -> list[str]:
 def text_key(text: str) -> int:
     """8 bytes of BLAKE2b over the text's words without anything between them: equal for equal words."""
     if not text.isascii():
-        text = _NOT_ASCII.sub(_folded, unicodedata.normalize("NFC", text))
+        text = _NOT_ASCII.sub(lambda found: _folded(found[0]), unicodedata.normalize("NFC", text))
     letters = text.encode().translate(_LOWER, _ASCII_MARKS)
     return int.from_bytes(blake2b(letters, digest_size=8).digest(), "little")
 
 
-def _folded(found: re.Match[str]) -> str:
-    """Characters beyond ASCII as words have them; cased one by one, since few are."""
-    return _without_marks(found[0])
-
-
 @lru_cache(maxsize=4096)
-def _without_marks(characters: str) -> str:
+def _folded(characters: str) -> str:
+    """Characters beyond ASCII as words have them."""
     return "".join(one for one in characters.casefold() if one.isalnum())
 
 
