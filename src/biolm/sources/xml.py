@@ -18,6 +18,8 @@ from lxml import etree
 Element = Any
 """An lxml element; lxml has no type of its own to name here."""
 
+PARSER_VERSIONS = (etree.LXML_VERSION, etree.LIBXML_VERSION)
+"""Of lxml, and of the libxml2 in it."""
 MAX_RECORD_BYTES = 128 << 20
 """Largest article or PubMed record that is parsed; the longest in PMC, with tables, are near 60 MB."""
 
