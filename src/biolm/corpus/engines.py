@@ -7,20 +7,15 @@ What an item needs and gives must be picklable and small; bulk goes through file
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Literal
 
+from biolm.corpus.work import IN_FLIGHT, Tick, Work
 from biolm.errors import InputError
 
 Engine = Literal["local", "ray"]
-Tick = Callable[[int], None]
-"""Told now and then how much more was done, in whatever the work counts."""
-Work = Callable[[Any, Tick], Any]
-"""Does one item. Top-level or an instance of a picklable class, so that it can be sent away."""
-IN_FLIGHT = 2
-"""Items handed out for each worker at a time: enough that none waits, few enough that memory stays flat."""
 
 
 def available_cores() -> int:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from biolm.corpus.engines import IN_FLIGHT, Work
+from biolm.corpus.work import IN_FLIGHT, Work
 from biolm.errors import BiolmError, InputError
 
 RETRIES = 5

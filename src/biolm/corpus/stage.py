@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from biolm.corpus.config import ExtractConfig
-from biolm.corpus.engines import Engine, Tick, run
+from biolm.corpus.engines import Engine, run
 from biolm.corpus.extract import extract_key, write_extract
+from biolm.corpus.work import Tick
 from biolm.corpus.workspace import TABLES, Workspace
 from biolm.progress import Progress
 from biolm.sources.shards import Shard, identity, read_shard
