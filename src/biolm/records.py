@@ -1,4 +1,4 @@
-"""What flows from the sources to the corpus: articles, and the passages taken out of them."""
+"""What flows from the sources to the corpus."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -91,25 +91,3 @@ class Deletion:
 
     source: str
     pmids: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Passage:
-    """One text of a corpus: an abstract or a figure legend."""
-
-    text: str
-    section: Section
-    label: str
-    """The figure's label; empty for an abstract."""
-    document: str
-    """Identity of the paper, the same in every source that was joined: decides the split, and is what
-    intervals are bootstrapped over."""
-    title: str
-    pmid: str | None
-    pmcid: str | None
-    doi: str | None
-    journal: str | None
-    year: int | None
-    licence: str
-    language: str | None
-    source: str

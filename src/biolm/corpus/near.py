@@ -33,7 +33,7 @@ class NearDuplicates:
 
         A passage without near duplicates stands for itself.
         """
-        with self._workspace.scratch() as scratch:
+        with self._workspace.draft() as scratch:
             signatures = np.memmap(f"{scratch}/signatures", np.uint16, "w+", shape=(max(len(rows), 1), SLOTS))
             bands = np.memmap(f"{scratch}/bands", np.uint64, "w+", shape=(BANDS, max(len(rows), 1)))
             self._load(rows, signatures, bands)

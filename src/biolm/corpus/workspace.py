@@ -58,12 +58,8 @@ class Workspace:
         facts["unreadable"] = [(source, reason) for source, reason in facts["unreadable"]]
         return ExtractFacts(**facts)
 
-    def scratch(self) -> tempfile.TemporaryDirectory[str]:
-        """A folder for large arrays that a process maps while it works."""
-        return self.draft()
-
     def draft(self) -> tempfile.TemporaryDirectory[str]:
-        """A folder to write an extract's tables to before `keep` takes them, on the workspace's disk if local."""
+        """A folder for an extract's tables before `keep` takes them, or for large arrays; on the workspace's disk if local."""
         return tempfile.TemporaryDirectory(
             prefix=f"{_DRAFT}{socket.gethostname()}-{os.getpid()}-",
             dir=self._root if self._local else None,

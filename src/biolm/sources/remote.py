@@ -9,6 +9,7 @@ import io
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -227,10 +228,8 @@ class _Resumed(io.RawIOBase):
         return _ask(self._url, lambda files, path: files.open(path, "rb", **block))
 
     def _open_again(self) -> Any:
-        try:
+        with suppress(Exception):  # it is broken already
             self._file.close()
-        except Exception as error:  # it is broken already
-            self._broken = error
         facts = _ask(self._url, lambda files, path: files.info(path))
         if _stamp(facts) != self._stamp:
             raise Unusable("changed while it was read", "run the same command again", transient=True)
