@@ -59,7 +59,7 @@ class Workspace:
         return ExtractFacts(**facts)
 
     def draft(self) -> tempfile.TemporaryDirectory[str]:
-        """A folder for an extract's tables before `keep` takes them, or for large arrays; on the workspace's disk if local."""
+        """A folder for tables before `keep` takes them, or for large arrays; on the workspace's disk if local."""
         return tempfile.TemporaryDirectory(
             prefix=f"{_DRAFT}{socket.gethostname()}-{os.getpid()}-",
             dir=self._root if self._local else None,
