@@ -12,11 +12,14 @@ sees the whole line.
 """
 
 import re
+from collections.abc import Callable
 
 OPEN, CLOSE, GONE, RAISED, POINTED, PICTURE = "\x01", "\x02", "\x03", "\x04", "\x05", "\x06"
 """Begin and end of a citation; something left out; first in a citation that the page raises; first in a
 cross-reference that goes as citations do; a picture left out. XML can hold none of these characters."""
 
+REACH = 3
+"""A space, a sign and a space stand between a word and a mark at most, since spaces are single by then."""
 _SPACES = re.compile(r"\s+")
 _CITED = rf"{OPEN}[^{OPEN}{CLOSE}]*{CLOSE}"
 _BETWEEN = rf"(?:[\s,;–—−‐-]|and\b|&|{GONE})*"
@@ -80,10 +83,12 @@ def without_citations(raw: str) -> str:
     """A marked text without its citations, and without marks."""
     if OPEN in raw:
         raw = _outermost(_SPACES.sub(" ", raw))
-        raw = _RAISED.sub(_drop_raised, raw)
+        if RAISED in raw:
+            raw = _RAISED.sub(_drop_raised, raw)
         raw = _OWN_BRACKETS.sub(_drop_own_brackets, raw)
         raw = _BRACKETS.sub(_drop_brackets, raw)
-        raw = _BEHIND.sub(_drop_behind, raw)
+        if OPEN in raw:  # what lies in brackets is gone by now
+            raw = _sub_at(OPEN, _BEHIND, _drop_behind, raw)
         raw = raw.replace(OPEN, "").replace(CLOSE, "").replace(POINTED, "")
     if PICTURE in raw:
         raw = _LEGEND_KEY.sub(lambda match: match[1] + " " * (match[1] not in "(["), raw)
@@ -93,9 +98,23 @@ def without_citations(raw: str) -> str:
         raw = _SEVERAL.sub(GONE, raw)
         raw = _EMPTY_BRACKETS.sub(GONE, raw)
         raw = _SEVERAL.sub(GONE, raw)
-        raw = _FIRST_IN_BRACKETS.sub("", _LAST_IN_BRACKETS.sub("", raw))
-        raw = _ENDING.sub("", raw)
+        for pattern in (_LAST_IN_BRACKETS, _FIRST_IN_BRACKETS, _ENDING):
+            raw = _sub_at(GONE, pattern, lambda _: "", raw)
     return raw
+
+
+def _sub_at(mark: str, pattern: re.Pattern[str], write: Callable[[re.Match[str]], str], raw: str) -> str:
+    """`pattern.sub`, ten times as fast, of one whose matches begin REACH characters or less before a mark."""
+    out: list[str] = []
+    done, place = 0, raw.find(mark)
+    while place >= 0:
+        starts = range(max(done, place - REACH), place + 1)
+        found = next(filter(None, (pattern.match(raw, start) for start in starts)), None)
+        if found:
+            out += (raw[done : found.start()], write(found))
+            done = found.end()
+        place = raw.find(mark, max(done, place + 1))
+    return "".join((*out, raw[done:])) if out else raw
 
 
 def _outermost(raw: str) -> str:
