@@ -126,7 +126,10 @@ def check_free(out: Path) -> None:
 
     Nor may it lie where nothing can be written: to be told so after hours of work is too late.
     """
-    above = next(folder for folder in out.resolve().parents if folder.exists())
+    try:
+        above = next((folder for folder in out.resolve().parents if folder.exists()), Path("/"))
+    except (OSError, RuntimeError) as error:  # a folder that may not be looked into, a link to itself
+        raise ArtifactError(f"cannot write {out}: {error}; choose another --out") from None
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
         why = "may not be written" if above.is_dir() else "is a file"
         raise ArtifactError(f"cannot write {out}: {above} {why}; choose another --out")

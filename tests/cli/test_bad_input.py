@@ -44,6 +44,8 @@ def papers(tmp_path: Path) -> Path:
         (["pretrain", "X"], "--out"),
         (["corpus", "build", "--out", "Y"], "SOURCE"),
         (["evaluate", "M", "C", "--split", "dev"], "dev"),
+        (["corpus", "build", "", "--out", "Y"], "a source without a name"),
+        (["corpus", "build", "X", "--out", ""], "a corpus without a name"),
     ],
 )
 def test_a_wrong_command_line(arguments: list[str], says: str):

@@ -101,6 +101,50 @@ def test_a_folder_left_unfinished_does_not_change_the_next_build(tmp_path: Path)
     assert not unfinished.exists()
 
 
+def processes_with(word: str) -> list[str]:
+    """Command lines and parents of the processes that were started with a word in their environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if word.encode() in (process / "environ").read_bytes() and (process / "cmdline").read_bytes():
+                found.append(process.name)
+        except OSError:
+            continue  # another's, or gone
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are looked up in /proc")
+@pytest.mark.parametrize("number", [9, 15])
+def test_workers_end_with_a_build_that_is_killed(papers: list[Path], tmp_path: Path, number: int):
+    mark = f"BIOLM_TEST_MARK_{os.getpid()}_{number}"
+    build = command(papers, tmp_path / "corpus", tmp_path / "work", 2)
+    process = subprocess.Popen(build, env={**os.environ, mark: "1"})
+    deadline = time.monotonic() + 60
+    while len(processes_with(mark)) < 4 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)  # until its workers are there
+    process.send_signal(number)
+    process.wait()
+    while processes_with(mark) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not processes_with(mark)
+
+
+def test_builds_of_a_moment_end_quietly(tmp_path: Path):
+    """Workers that are still starting when all is done have nothing to say."""
+    for number in (1, 2, 3):
+        (tmp_path / f"{number}.xml").write_text("<article>")
+    sources = [tmp_path / f"{number}.xml" for number in (1, 2, 3)]
+    for _ in range(4):
+        done = subprocess.run(
+            command(sources, tmp_path / "corpus", tmp_path / "work", 2),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2
+        assert len(done.stderr.splitlines()) == 1
+
+
 def test_a_worker_that_is_killed_is_one_line(papers: list[Path], tmp_path: Path):
     code = (
         "import os, sys\n"

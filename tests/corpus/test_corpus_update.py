@@ -134,6 +134,25 @@ def test_a_source_given_again_replaces_itself(old: Corpus, tmp_path: Path, runni
     assert len(rows_of(open_corpus(tmp_path / "new"))) == 50
 
 
+def test_no_paper_goes_because_a_source_has_the_name_of_another(
+    old: Corpus, tmp_path: Path, running: Running
+):
+    for month, numbers in (("may", (200, 201)), ("june", (202,))):
+        for number in numbers:
+            write_pubmed(tmp_path / month / "new" / f"{number}.xml", [number])
+    update_corpus(old.folder, [tmp_path / "may" / "new"], tmp_path / "two", Silent(), running)
+    june = [tmp_path / "june" / "new"]
+    with pytest.raises(
+        ArtifactError, match=r"new would stand for .* and 2 of its files are not in it.*--replace"
+    ):
+        update_corpus(tmp_path / "two", june, tmp_path / "three", Silent(), running)
+    update_corpus(tmp_path / "two", june, tmp_path / "three", Silent(), running, replace=True)
+    assert set(splits(open_corpus(tmp_path / "three"))) == {*map(str, range(1, 101)), "202"}
+    shutil.copytree(tmp_path / "may" / "new", tmp_path / "june" / "new", dirs_exist_ok=True)
+    update_corpus(tmp_path / "two", june, tmp_path / "four", Silent(), running)
+    assert set(splits(open_corpus(tmp_path / "four"))) == {*map(str, range(1, 101)), "200", "201", "202"}
+
+
 def test_missing_extracts_are_one_line(old: Corpus, tmp_path: Path, running: Running):
     shutil.rmtree(tmp_path / "work")
     new = write_pubmed(tmp_path / "pubmed20n0002.xml", range(90, 131))
@@ -292,7 +311,9 @@ def test_one_paper_is_explained(old: Corpus, tmp_path: Path, running: Running, n
 
 
 def test_a_paper_that_is_not_there_is_one_line(old: Corpus):
-    with pytest.raises(InputError, match=r"4711 was in none of the papers that .*old was built from"):
+    with pytest.raises(
+        InputError, match=r"no paper that .*old was built from has the PMID 4711; PMC4711 is another id"
+    ):
         list(explain(old, "4711"))
     with pytest.raises(InputError, match=r"'kinase' is no PMID, PMCID or DOI"):
         list(explain(old, "kinase"))

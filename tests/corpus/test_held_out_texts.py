@@ -130,6 +130,25 @@ def test_real_test_sentences_are_found_in_their_own_abstracts(tmp_path: Path, sh
     assert not held.matches([" ".join(reversed(words_of(text))) for text in abstracts]).any()
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "PMC6336313 10.1371/x",
+        "10.1371/x PMC6336313",
+        "10.1371/x;10.1371/y",
+        "10.1371/x, doi:10.1371/y",
+        "PMC1 x",
+        "x",
+    ],
+)
+def test_a_line_of_more_than_an_id_is_refused(tmp_path: Path, line: str):
+    (tmp_path / "ids.txt").write_text(f"17\n{line}\n")
+    with pytest.raises(
+        InputError, match=r"ids\.txt, line 2: .* is no PMID, PMCID or DOI; give one id a line"
+    ):
+        read_held_out(tmp_path / "ids.txt")
+
+
 def test_a_list_of_ids_may_begin_with_a_byte_order_mark(tmp_path: Path):
     path = tmp_path / "ids.txt"
     path.write_text("\ufeff23402\nPMC12\n10.1000/ABC, # a DOI\n10.1000/x#1\n", encoding="utf-8")

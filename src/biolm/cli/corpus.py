@@ -102,6 +102,9 @@ def build(
 @click.option(
     "--out", required=True, type=CorpusPlace(), help=f"The folder to write, {_ADDRESS}; DIR stays as it is."
 )
+@click.option(
+    "--replace", is_flag=True, help="Let papers of DIR go that a source of the same name has no more."
+)
 @_running_options
 @quiet_option
 def update(
@@ -112,18 +115,21 @@ def update(
     workers: int | None,
     engine: Engine,
     work: str | None,
+    replace: bool,
     quiet: bool,
 ) -> None:
     """Add papers to the corpus DIR, with its settings, as a new corpus.
 
-    Only what is new is read: the other papers come from their extracts. New versions of papers replace old
-    ones, withdrawn and retracted papers go, and papers of DIR stay in their split.
+    Only what is new is read: the other papers come from their extracts. New versions of papers (by version, PubMed
+    file or date of revision) replace old ones, withdrawn and retracted papers go, and papers of DIR stay in their
+    split. A source of the same name as one of DIR stands for it.
     """
     from biolm.corpus.build import Running
     from biolm.corpus.update import update_corpus
 
     running = Running(workers=workers, engine=engine, work=work)
-    _say(update_corpus(folder, sources, out, progress_for(quiet), running, hold_out_text), out, quiet)
+    progress = progress_for(quiet)
+    _say(update_corpus(folder, sources, out, progress, running, hold_out_text, replace=replace), out, quiet)
 
 
 @corpus.command(short_help="Say what a corpus holds.")
@@ -195,6 +201,10 @@ def _say(manifest: dict[str, Any], out: "Place", quiet: bool) -> None:
     dropped = [f"{count:,} {reason}" for reason, count in manifest["counts"]["dropped"].items() if count]
     if dropped:
         click.echo(f"{'dropped':<11}{', '.join(dropped)}")
+    if held_out := manifest.get("held_out"):
+        click.echo(
+            f"{'held out':<11}{held_out['found']:,} of {held_out['ids']:,} ids are of papers that were read"
+        )
     if failed := manifest["counts"]["articles_failed"]:
         click.echo(f"{'unreadable':<11}{failed:,} files or records: see {spelled(below(out, 'report.json'))}")
     click.echo(f"look at it with: biolm corpus show {spelled(out)}")

@@ -76,7 +76,7 @@ class _OrNone(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """`none` as the marker that `given` turns into None."""
-        return _NONE if value == "none" else self.inner.convert(value, param, ctx)
+        return _NONE if str(value).strip().lower() == "none" else self.inner.convert(value, param, ctx)
 
 
 class _Words(click.ParamType):

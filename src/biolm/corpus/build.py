@@ -85,9 +85,11 @@ def build_corpus(
     """
     place = place_of(out)
     inputs = inputs_of(sources, place, progress)
-    if kind_at(place) != KIND:
-        check_free_at(place)
     config = dataclasses.replace(config, hold_out_texts=files_named(held_out_texts))
+    if kind_at(place) == KIND:
+        _check_same(place, {"settings": config.settings()})
+    else:
+        check_free_at(place)
     texts = HeldOutTexts(held_out_texts) if held_out_texts else None
     return write_whole_corpus(inputs, place, config, texts, progress, running or Running())
 
@@ -172,6 +174,9 @@ def write_whole_corpus(
         if not outcome["counts"]["passages_kept"]:
             raise InputError(_nothing_kept(names, outcome["counts"], first))
         everything = {**outcome, **made_from}
+        if config.hold_out:
+            known = resolution.documents.known(config.hold_out)
+            everything["held_out"] = {"ids": len(config.hold_out), "found": known}
         write_text(folder / "README.md", render_card(everything))
         data = {path.name: sha256_file(path) for path in folder.glob("*-of-*.parquet")}
         write_json(folder / CROISSANT, croissant(everything, data, PRETTY_NAME))
@@ -198,6 +203,14 @@ def _source_facts(inputs: list[Input], extracted: list[Extracted]) -> list[dict[
 
 
 def _reuse(out: Place, made_from: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    manifest = _check_same(out, made_from)
+    progress.start("build corpus", None, "articles")
+    progress.finish(f"{spelled(out)} holds this corpus already; nothing to do")
+    return manifest
+
+
+def _check_same(out: Place, made_from: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of a finished corpus. Raises ArtifactError where it was made from anything else."""
     try:
         manifest = open_corpus(out).manifest
     except ArtifactError as error:
@@ -208,19 +221,22 @@ def _reuse(out: Place, made_from: dict[str, Any], progress: Progress) -> dict[st
             "choose another --out or remove it"
         )
 
-    def compared(facts: dict[str, Any]) -> dict[str, Any]:
-        sources = [{k: v for k, v in source.items() if k != "extracts"} for source in facts["sources"]]
-        return {"biolm": facts["biolm"], "settings": facts["settings"], "sources": sources}
+    def compared(name: str, facts: Any) -> Any:
+        if name != "sources":
+            return facts
+        return [{key: value for key, value in source.items() if key != "extracts"} for source in facts]
 
-    expected, found = compared({"biolm": biolm.__version__, **made_from}), compared(manifest)
-    differing = [name for name in expected if found[name] != expected[name]]
+    differing = [
+        name
+        for name, facts in {"biolm": biolm.__version__, **made_from}.items()
+        if name in ("biolm", "settings", "sources")
+        and compared(name, facts) != compared(name, manifest[name])
+    ]
     if differing:
         raise ArtifactError(
             f"{spelled(out)} holds a corpus built with other {' and '.join(differing)}; "
             "choose another --out or remove it"
         )
-    progress.start("build corpus", None, "articles")
-    progress.finish(f"{spelled(out)} holds this corpus already; nothing to do")
     return manifest
 
 

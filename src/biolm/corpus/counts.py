@@ -26,6 +26,8 @@ class Counts:
         self._characters: Counter[tuple[Split, str]] = Counter()
         self._documents: dict[Split, int] = dict.fromkeys(SPLITS, 0)
         self._with_rights = 0
+        self.without_text = 0
+        """Articles that have neither abstract nor legend."""
         self._values: dict[str, Counter[Any]] = {
             name: Counter() for name in ("licence", "language", "journal", "year", "article_type")
         }
@@ -60,6 +62,7 @@ class Counts:
             "counts": {
                 "articles_read": articles,
                 "articles_failed": failed,
+                "articles_without_text": self.without_text,
                 "passages_found": len(fate),
                 "passages_kept": kept,
                 "dropped": dropped,

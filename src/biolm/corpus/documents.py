@@ -4,8 +4,9 @@ A paper is what a chain of shared ids connects: a PubMed record with PMID and DO
 PMCID. Records that a newer version of themselves replaces, or that were withdrawn, connect nothing.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -66,17 +67,23 @@ class Documents:
 
     def rows_with(self, names: Iterable[str]) -> Rows:
         """Rows of the articles that have any of the ids ("pmid:1", "pmcid:PMC1", "doi:10.1/x")."""
+        found = [np.flatnonzero(np.isin(self.own[kind], ids)) for kind, ids in self._numbers(names)]
+        return np.unique(np.concatenate([*found, np.empty(0, np.int64)]))
+
+    def known(self, names: Iterable[str]) -> int:
+        """How many of the ids are an article's."""
+        return sum(int(np.isin(ids, self.own[kind]).sum()) for kind, ids in self._numbers(names))
+
+    def _numbers(self, names: Iterable[str]) -> Iterator[tuple[str, NDArray[Any]]]:
+        """The ids of each kind, as `own` has them."""
         wanted: dict[str, set[int]] = {}
         for name in names:
             kind, _, value = name.partition(":")
             wanted.setdefault(kind, set()).add(
                 hash64(name) if kind == "doi" else int(value.removeprefix("PMC"))
             )
-        found = [
-            np.flatnonzero(np.isin(self.own[kind], np.array(sorted(values), self.own[kind].dtype)))
-            for kind, values in wanted.items()
-        ]
-        return np.unique(np.concatenate([*found, np.empty(0, np.int64)]))
+        for kind, values in wanted.items():
+            yield kind, np.array(sorted(values), self.own[kind].dtype)
 
     def papers_with(self, names: Iterable[str]) -> NDArray[np.bool_]:
         """(articles,) whether the article's paper has any of the ids."""

@@ -7,6 +7,8 @@ What an item needs and gives must be picklable and small; bulk goes through file
 import multiprocessing
 import os
 import signal
+import sys
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -76,17 +78,29 @@ def _in_processes(
             "what is finished is kept"
         ) from None
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        # Waited for: a worker that is still starting would find what it starts from gone, and say so at length.
+        pool.shutdown(wait=not isinstance(sys.exc_info()[1], KeyboardInterrupt), cancel_futures=True)
 
 
 _counter: Any = None
 
 
 def _begin(counter: Any) -> None:
-    """In a worker: Ctrl-C ends it at once; whatever it had not finished is made again."""
+    """In a worker: Ctrl-C ends it at once, and so does the end of whoever started it, however that came.
+
+    Whatever it had not finished is made again.
+    """
     global _counter
     _counter = counter
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _do(work: Work, item: Any) -> Any:

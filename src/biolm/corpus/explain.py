@@ -42,8 +42,10 @@ def explain(corpus: Corpus, paper: str) -> Iterator[dict[str, Any]]:
             meaning = MEANING[reason]
         yield {**row, "outcome": reason, "meaning": meaning, "split": None}
     if not found:
+        hint = f"; PMC{value} is another id" if column == "pmid" else ""
         raise InputError(
-            f"{paper} was in none of the papers that {spelled(corpus.folder)} was built from; see report.json"
+            f"no paper that {spelled(corpus.folder)} was built from has the {column.upper()} {value}{hint}; "
+            "what could not be read is in report.json"
         )
 
 

@@ -11,6 +11,8 @@ NER_PAPERS = "@ner"
 """The word for the shipped list of papers of named-entity benchmarks."""
 
 
+_SEVERAL = re.compile(r"\s|[,;|]\s*(?:doi:\s*)?10\.\d{4}", re.IGNORECASE)
+"""More than one id."""
 _REMARK = re.compile(r"(?:^|\s)#")
 """A DOI may hold a #."""
 
@@ -22,12 +24,14 @@ def read_held_out(path: Path) -> tuple[str, ...]:
     that is no id.
     """
     try:
-        if str(path) == NER_PAPERS:
+        if str(path).lower() == NER_PAPERS:
             lines = files("biolm.corpus").joinpath("ner_papers.txt").read_text("utf-8").splitlines()
         else:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--hold-out {path} cannot be read: {error}; give a text file of ids") from None
+        raise InputError(
+            f"--hold-out {path} cannot be read: {error}; give a text file of ids, or {NER_PAPERS}"
+        ) from None
     found = set()
     for number, line in enumerate(lines, 1):
         word = _REMARK.split(line)[0].strip()
@@ -44,6 +48,7 @@ def _named(word: str, where: str) -> str:
         return f"pmid:{pmid}"
     if value.upper().startswith("PMC") and (pmcid := plain_pmcid(value)):
         return f"pmcid:{pmcid}"
-    if doi := plain_doi(word.rstrip(".,;")):
+    if not _SEVERAL.search(word) and (doi := plain_doi(word.rstrip(".,;"))):
         return f"doi:{doi}"
-    raise InputError(f"{where}: {word!r} is no PMID, PMCID or DOI; give one id a line")
+    shown = word if len(word) <= 60 else f"{word[:60]}…"
+    raise InputError(f"{where}: {shown!r} is no PMID, PMCID or DOI; give one id a line")

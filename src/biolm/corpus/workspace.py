@@ -42,7 +42,7 @@ class Workspace:
             self._files.makedirs(self._root, exist_ok=True)
         except (OSError, ValueError, ImportError) as error:
             raise InputError(
-                f"--work {self.address} cannot be used: {error}; choose another --work"
+                f"{self.address} cannot be used for extracts: {error}; choose another --work, or another $BIOLM_CACHE"
             ) from None
 
     def facts(self, key: str) -> ExtractFacts | None:

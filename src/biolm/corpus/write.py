@@ -72,6 +72,7 @@ def write_corpus(
                     )
                 progress.update(int(rows[-1]) + 1)
             empty = np.flatnonzero(articles["passages"].to_numpy() == 0)
+            counts.without_text += len(empty)
             if len(empty):
                 dropped.write_table(_empty_rows(resolution, articles, empty, begin))
         for writer in writers:

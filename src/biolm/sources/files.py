@@ -101,7 +101,7 @@ def local_files(folder: Path, name: str) -> Iterator[PaperFile]:
     found = False
     inside = os.path.realpath(folder)
     metadata = folder / METADATA
-    has_metadata = metadata.is_dir()
+    has_metadata = metadata.is_dir() and Path(os.path.realpath(metadata)).is_relative_to(inside)
     open_folders = [_listing(folder, name)]
     while open_folders:
         entry = next(open_folders[-1], None)

@@ -25,7 +25,7 @@ from biolm.sources.text import Rules, finished, rules_for, text_of
 from biolm.sources.xml import Element, Unusable
 
 _BEGIN, _END, _CITATION_END = b"<PubmedArticle>", b"</PubmedArticle>", b"</MedlineCitation>"
-_ATTRIBUTES = r'(?: \w++="[^"<>]*+")*+'
+_ATTRIBUTES = r'(?: \w++="[^"<>&]*+")*+'
 
 
 def _in_turn(*parts: str) -> str:
@@ -138,8 +138,8 @@ def plain_records(run: bytes) -> list[tuple[int, int]] | None:
     bounds = []
     while start >= 0:
         after = run.find(_BEGIN, start + 1)
-        end = run.rfind(_END, start, None if after < 0 else after) + len(_END)
-        if end < start or run[end : None if after < 0 else after].strip():
+        end = run.find(_END, start) + len(_END)
+        if end < start or 0 <= after < end or run[end : None if after < 0 else after].strip():
             return None
         bounds.append((start, end))
         start = after
@@ -182,7 +182,7 @@ def _article(run: bytes, start: int, end: int, name: str, rules: Rules, parse: P
     sections = []
     if abstract:
         while section := _SECTION.match(run, place, end):
-            sections.append(((section[1] or b"").decode(), _text(section[2], rules, parse)))
+            sections.append((_plain(section[1] or b""), _text(section[2], rules, parse)))
             place = section.end()
         place = _expected(_ABSTRACT_END.match(run, place, end)).end()
     language = _expected(_LANGUAGE.match(run, _behind(run, b"AuthorList", place, end), end))
@@ -198,16 +198,16 @@ def _article(run: bytes, start: int, end: int, name: str, rules: Rules, parse: P
     ids = dict(_EACH_ID.findall(listed["ids"]))
     doi = plain_doi(_plain(ids[b"doi"])) if b"doi" in ids else None
     pmid = plain_pmid(number.decode())
-    words = _text(title, None, parse)
-    if not words or pmid is None or (doi is None and b"doi" in places):
-        raise _Unusual
+    words = untranslated(_text(title, None, parse))
+    if not words or pmid is None or (doi is None and b"doi" in places) or ids.get(b"pubmed") != number:
+        raise _Unusual  # with other ids it may be made of two records that lost what was between them
     main = joined_sections(sections)
     return Article(
         source=f"{name}#{number.decode()}",
         pmid=pmid,
         pmcid=plain_pmcid(_plain(ids[b"pmc"])) if b"pmc" in ids else None,
         doi=doi,
-        title=untranslated(words),
+        title=words,
         abstracts=(Abstract(text=main, language="en"),) if main else (),
         journal=_words(journal),
         year=_earliest((issue or b"", *dates), date or b""),
@@ -243,17 +243,20 @@ def _plain(raw: bytes) -> str:
         if b"<" in raw or _OTHER_REFERENCE.search(raw):
             raise _Unusual
         raw = raw.replace(b"&lt;", b"<").replace(b"&gt;", b">").replace(b"&amp;", b"&")
-    return raw.decode()
+    text = raw.decode()
+    if not text.isprintable() and _FORBIDDEN.search(text):
+        raise _Unusual
+    return text
 
 
 def _text(raw: bytes, rules: Rules | None, parse: Parse) -> str:
     """What `text_of` makes of an element that has this inside."""
     if b"<" in raw or (b"&" in raw and _OTHER_REFERENCE.search(raw)):
-        return text_of(parse(b"<AbstractText>%b</AbstractText>" % raw)[0], rules=rules)
-    text = _plain(raw)
-    if not text.isprintable() and _FORBIDDEN.search(text):
-        raise _Unusual
-    return finished(text, rules)
+        elements = parse(b"<AbstractText>%b</AbstractText>" % raw)
+        if len(elements) != 1:
+            raise _Unusual
+        return text_of(elements[0], rules=rules)
+    return finished(_plain(raw), rules)
 
 
 @lru_cache(maxsize=4096)
@@ -266,7 +269,7 @@ def _words(raw: bytes) -> str:
 
 @lru_cache(maxsize=4096)
 def _types(listed: bytes) -> tuple[str, ...]:
-    return tuple(with_hyphens(name.decode()) for name in _EACH_TYPE.findall(listed))
+    return tuple(with_hyphens(_plain(name)) for name in _EACH_TYPE.findall(listed))
 
 
 @lru_cache(maxsize=4096)

@@ -47,7 +47,7 @@ class Records:
     def __iter__(self) -> Iterator[bytes]:
         buffer = bytearray()
         searched = 0  # up to here no record ends
-        is_open = is_last = was_closed = False
+        is_empty, is_last, is_closed = True, False, False
         failure: Unusable | None = None
         while not is_last:
             try:
@@ -61,35 +61,33 @@ class Records:
             buffer += chunk
             if len(buffer) < self._run_bytes and not is_last:
                 continue
-            start = max(0, searched - _LONGEST_TAG)
-            last = self._last_end(buffer, start)
-            closed = self._end_tag(buffer, self._root.encode(), max(start, last))  # behind all records
-            if not is_open:
-                stop = len(buffer) if closed is None else closed[0]
-                first = next(self._marks(buffer, stop), None)
-                if first is None and closed is not None and not was_closed:
-                    raise Unusable(f"an empty <{self._root}>: it holds no articles")
-                is_open = first is not None
-                before = first.start() if first else max(0, stop - _LONGEST_TAG)
-                del buffer[:before]
-                last = max(0, last - before)
-                closed = closed and (closed[0] - before, closed[1] - before)
-            if is_open:
-                end = closed[0] if closed else last
-                if end and self._mark.search(buffer, 0, end):
-                    yield bytes(memoryview(buffer)[:end])
-                del buffer[:end]
-                closed = closed and (0, closed[1] - end)
-                searched = len(buffer)
-            if closed is not None:  # another document may follow, where files were put end to end
-                del buffer[: closed[1]]
-                is_open, was_closed, searched = False, True, 0
-            if len(buffer) > MAX_RECORD_BYTES:
+            end = self._last_end(buffer, max(0, searched - _LONGEST_TAG))
+            if is_last and (tag := self._end_tag(buffer, self._root.encode(), end, last=True)) is not None:
+                end, is_closed = tag[0], True  # records of rarer names come before it
+            if end and self._mark.search(buffer, 0, end):
+                is_empty = False
+                yield bytes(memoryview(buffer)[:end])
+            del buffer[:end]
+            if next(self._marks(buffer, len(buffer)), None) is not None:
+                is_closed = False  # a record has begun
+            else:
+                is_closed = self._is_closed(buffer, is_closed)
+                del buffer[:-_LONGEST_TAG]
+            searched = len(buffer)
+            if searched > MAX_RECORD_BYTES:
                 raise Unusable(f"holds a record of more than {MAX_RECORD_BYTES >> 20} MiB")
-        if failure is None and (is_open or not was_closed):
+        if failure is None and not is_closed:
             failure = Unusable(f"cut off: it ends before </{self._root}>")
+        if failure is None and is_empty:
+            failure = Unusable(f"an empty <{self._root}>: it holds no articles")
         if failure is not None:
             raise failure
+
+    def _is_closed(self, buffer: bytearray, before: bool) -> bool:
+        """Whether the root is closed behind these bytes, in which no record is, if it was so `before` them."""
+        begins = buffer.rfind(b"<" + self._root.encode())
+        ends = buffer.rfind(b"</" + self._root.encode())
+        return before if begins < 0 and ends < 0 else ends > begins
 
     def _last_end(self, buffer: bytearray, start: int) -> int:
         """Where the last whole record ends; 0 where none does."""
