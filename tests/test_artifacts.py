@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from biolm.artifacts import atomic_file, cache_folder, exclusive, new_folder, read_manifest, write_manifest
+from biolm.artifacts import (
+    atomic_file,
+    cache_folder,
+    check_free,
+    exclusive,
+    new_folder,
+    read_manifest,
+    write_manifest,
+)
 from biolm.errors import ArtifactError
 
 
@@ -21,6 +29,13 @@ def test_a_folder_appears_whole_and_nothing_is_left_beside_it(tmp_path: Path):
     assert (
         read_manifest(tmp_path / "a", kind="thing", version=1, rebuild="make")["files"]["data"]["bytes"] == 1
     )
+
+
+def test_what_can_be_no_folder_is_said(tmp_path: Path):
+    (tmp_path / "loop").symlink_to("loop")
+    for out in (Path("/"), tmp_path / "loop", tmp_path / "loop" / "x"):
+        with pytest.raises(ArtifactError, match="choose another --out"):
+            check_free(out)
 
 
 def test_an_error_leaves_nothing(tmp_path: Path):

@@ -33,8 +33,8 @@ def has(passage: list[str], text: list[str]) -> bool:
 @settings(max_examples=60, deadline=None)
 def test_matches_are_those_of_a_search(tmp_path_factory: pytest.TempPathFactory, seed: int, block: int):
     chance = random.Random(seed)
-    texts = [chance.choices("ab", k=chance.randint(SHORTEST, 20)) for _ in range(3)]
-    passages = [chance.choices("ab", k=chance.randint(0, 40)) for _ in range(12)]
+    texts = [chance.choices("xy", k=chance.randint(SHORTEST, 20)) for _ in range(3)]
+    passages = [chance.choices("xy", k=chance.randint(0, 40)) for _ in range(12)]
     held = held_out(tmp_path_factory.mktemp("held"), "\n".join(map(" ".join, texts)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("biolm.corpus.held_out_texts.BLOCK_WORDS", block)
@@ -96,14 +96,62 @@ SENTENCE = "the aim was to see what # stood at the head of a line"
         ["# newdoc", f"# text = {SENTENCE}", *(f"{n}\t{c}\t_" for n, c in enumerate(SENTENCE))],
         ["pmid\tlabel\ttext", f"1\tyes\t{SENTENCE}", "2\tno\tA word."],
         [f"{SENTENCE}\t1"],
+        [f"O\t{n}\t{n + 3}\t{word}" for n, word in enumerate(SENTENCE.split())],
+        [f"{n}\t{n + 3}\t{word}\tB-Gene" for n, word in enumerate(SENTENCE.split())],
+        [f"S1\t{n}\t{word}\tb" for n, word in enumerate(SENTENCE.split())],
+        [f"{word} B_Gene " for word in SENTENCE.split()],
+        [f"{word} o" for word in [*SENTENCE.split(), "2,3,7,8-tetrachlorodibenzo-p-dioxin-a-b-c-d"][:-1]],
+        [f"O {word}" for word in SENTENCE.split()],
+        [
+            "# text = Another sentence of some words.",
+            "1\tAnother\tDET",
+            "",
+            *(f"1\t{w}\tX" for w in SENTENCE.split()),
+        ],
+        [f"PMC17|t|{SENTENCE}"],
         ["# a remark", SENTENCE],
         [f"17|t|{SENTENCE}", "17|a|", "17\t0\t3\tthe\tGene"],
     ],
-    ids=["IOB", "CoNLL-2003", "CoNLL-U", "CoNLL-U written out", "TSV", "text and label", "plain", "PubTator"],
+    ids=[
+        *(
+            "IOB",
+            "CoNLL-2003",
+            "CoNLL-U",
+            "CoNLL-U written out",
+            "TSV",
+            "text and label",
+            "tag and places first",
+        ),
+        *(
+            "places first",
+            "sentence first",
+            "odd tags",
+            "small tags",
+            "tag first",
+            "some written out",
+            "PubTator of PMC",
+        ),
+        *("plain", "PubTator"),
+    ],
 )
 def test_a_text_is_found_in_each_layout(tmp_path: Path, rows: list[str]):
     held = held_out(tmp_path, "\n".join(rows))
     assert held.matches([SENTENCE, " ".join(SENTENCE.split()[1:])]).tolist() == [True, False]
+
+
+def test_cells_of_commas_are_texts(tmp_path: Path):
+    (tmp_path / "a.csv").write_text(f'id,text,label\n1,"{SENTENCE}",yes\n2,"A, word",no\n')
+    assert HeldOutTexts([tmp_path / "a.csv"]).matches([SENTENCE, "x " + SENTENCE[4:]]).tolist() == [
+        True,
+        False,
+    ]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.xml", "a.txt.gz"])
+def test_files_of_other_layouts_are_refused(tmp_path: Path, name: str):
+    (tmp_path / name).write_text(f'{{"text": "{SENTENCE}"}}\n')
+    with pytest.raises(InputError, match="is not read; give texts one a line, a table, PubTator or CoNLL"):
+        HeldOutTexts([tmp_path / name])
 
 
 def test_it_is_pickled_for_workers(tmp_path: Path):

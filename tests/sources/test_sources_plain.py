@@ -119,6 +119,41 @@ def test_books_and_deletions_among_records_are_read_in_their_order(tmp_path: Pat
     assert found[-1] == Deletion(source="a.xml", pmids=("4",))
 
 
+def same_both_ways(folder: Path, data: bytes) -> list[Article | Unreadable | Deletion]:
+    found = read(folder, data)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("biolm.sources.read.plain_records", lambda run: None)
+        assert found == read(folder, data)
+    return found
+
+
+def numbered(number: int) -> str:
+    return RECORD.replace(">17<", f">{number}<").replace("10.1000/A", f"10.1000/{number}")
+
+
+@pytest.mark.parametrize(
+    ("data", "titles"),
+    [
+        (numbered(1) + numbered(2).replace("<PubmedArticle>", "<PubmedArticle\n>") + numbered(3), 3),
+        (numbered(1) + "</PubmedArticle>" + numbered(2), 2),
+        (numbered(1).replace("Seen ", "</AbstractText >\n<AbstractText>Then "), 1),
+        (numbered(1).replace("[A <i>title</i> of 10<sup>6</sup>.]", "(author's transl)"), 1),
+        (numbered(1).replace('Label="AIM"', 'Label="A\x01IM"').replace("10.1000/1", "10.1000/\x011"), 1),
+    ],
+)
+def test_odd_records_are_the_same_both_ways(tmp_path: Path, data: str, titles: int):
+    found = same_both_ways(tmp_path, pubmed_set(data))
+    assert sum(isinstance(record, Article) for record in found) == titles
+
+
+def test_what_was_lost_between_two_records_does_not_make_one_of_both(tmp_path: Path):
+    one, two = numbered(1), numbered(2)
+    for place in range(one.index("<Language>"), one.index("</MedlineCitation>"), 7):
+        damaged = one[:place] + two[two.index("</MedlineCitation>", 0) - 3 :]
+        for record in read(tmp_path, pubmed_set(damaged, numbered(3))):
+            assert not (isinstance(record, Article) and record.pmid == "1" and record.doi != "10.1000/1<1>")
+
+
 def plain(record: str) -> Article | None:
     run = record.encode(errors="surrogateescape")
     bounds = plain_records(run)

@@ -274,6 +274,17 @@ def test_sets_that_were_put_end_to_end_are_read_on(run_bytes: int, size: int):
         list(runs)
 
 
+def test_sets_of_any_records_are_read_on(tmp_path: Path):
+    book = "<PubmedBookArticle><BookDocument><PMID>{}</PMID></BookDocument></PubmedBookArticle>"
+    deletion = pubmed_set("<DeleteCitation><PMID>1</PMID></DeleteCitation>")
+    data = PUBMED + pubmed_set(*(book.format(number) for number in range(10, 60))) + deletion
+    data += b"<PubmedArticleSet></PubmedArticleSet>" * 1000
+    found = list(read_source(write(tmp_path / "a.xml", data)))
+    assert [type(one).__name__ for one in found] == ["Article"] * 55 + ["Deletion"]
+    with pytest.raises(InputError, match="cut off"):
+        list(read_source(write(tmp_path / "b.xml", PUBMED + b"<PubmedArticleSet> ")))
+
+
 def test_comments_may_stand_behind_all_records(tmp_path: Path):
     assert len(read(write(tmp_path / "a.xml", PUBMED + b"\n<!-- <made> by hand -->\n"))) == 5
     assert len(read(write(tmp_path / "a.tar", tar_of({"a.xml": PAPER}) + bytes(10_240)))) == 1

@@ -6,6 +6,7 @@ their documents Brown et al. passed over; here any run counts: of 46,625 real pa
 phrase ("the aim of this study was to evaluate the efficacy and tolerability of").
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from biolm.corpus.minhash import run_hashes, word_hashes, words_of
 from biolm.corpus.text_files import texts_of
 from biolm.errors import InputError
 
+_log = logging.getLogger(__name__)
 RUN = 13
 SHORTEST = 8
 """Texts of fewer words are passed over (the least N of Brown et al., "due to spurious collisions at lower values"): at
@@ -34,14 +36,20 @@ class HeldOutTexts:
     def __init__(self, paths: Sequence[Path]) -> None:
         hashes: dict[int, list[NDArray[np.uint64]]] = {}
         for path in paths:
-            found = 0
+            found = shorter = 0
             for words in map(words_of, texts_of(path)):
-                if len(words) >= SHORTEST:
+                if words and len(words) < SHORTEST:
+                    shorter += 1
+                elif words:
                     found += 1
                     length = min(len(words), RUN)
                     hashes.setdefault(length, []).append(run_hashes(word_hashes(words), length))
             if not found:
                 raise InputError(f"--hold-out-text {path} has no text of {SHORTEST} words or more")
+            passed = f"; {shorter:,} of fewer words are passed over" if shorter else ""
+            _log.info(
+                "%s: %s texts of %d words or more must not occur%s", path, f"{found:,}", SHORTEST, passed
+            )
         self._runs = {length: np.unique(np.concatenate(found)) for length, found in sorted(hashes.items())}
         bits = 3 + sum(map(len, self._runs.values())).bit_length()
         self._shift = np.uint64(64 - bits)

@@ -74,7 +74,7 @@ def first_pmid(record: Element) -> Element | None:
 def parse_record(record: Element, source: str, options: TextOptions = _DEFAULT) -> Article:
     """Read one record. `record`: its lxml element; `source`: where it was read. Missing parts stay empty.
 
-    Raises Unusable where it holds neither an article nor a book's chapter.
+    Raises Unusable where it holds neither an article nor a book's chapter, or is made of two records.
     """
     parts = _parts(record)
     citation = parts.get("MedlineCitation")
@@ -94,6 +94,9 @@ def parse_record(record: Element, source: str, options: TextOptions = _DEFAULT) 
         doi = _electronic_doi(article)
     number = about.get("PMID")
     pmid = plain_pmid(words_of(number))
+    other = plain_pmid(words_of(ids["pubmed"])) if "pubmed" in ids else None
+    if pmid and other and pmid != other:
+        raise Unusable(f"ids of two records: PMID {pmid} and {other}")
     pmcid = plain_pmcid(words_of(ids["pmc"])) if "pmc" in ids else None
     listed: Element = fields.get("PublicationTypeList", article)  # a book has no list
     types = tuple(with_hyphens(element.text or "") for element in listed.iterchildren("PublicationType"))
