@@ -13,7 +13,7 @@ Keys = NDArray[np.uint64]
 
 
 def corpus_diff(old: Corpus, new: Corpus) -> dict[str, Any]:
-    """Counts of papers and passages by what became of them, of drops by reason, and the settings that differ.
+    """Counts of papers and passages by what became of them; drops by reason and settings, where they differ.
 
     A passage is its paper, section and text. Memory: 25 bytes a passage of both corpora.
     """
@@ -30,7 +30,7 @@ def corpus_diff(old: Corpus, new: Corpus) -> dict[str, Any]:
         for name in sorted({*old.manifest["settings"], *new.manifest["settings"]})
         if old.manifest["settings"].get(name) != new.manifest["settings"].get(name)
     }
-    reasons = {*old.manifest["counts"]["dropped"], *new.manifest["counts"]["dropped"]}
+    drops = [corpus.manifest["counts"]["dropped"] for corpus in (old, new)]
     return {
         "papers": {
             "old": len(a.papers),
@@ -46,9 +46,9 @@ def corpus_diff(old: Corpus, new: Corpus) -> dict[str, Any]:
             "removed": len(a.passages) - same,
         },
         "dropped": {
-            reason: [corpus.manifest["counts"]["dropped"].get(reason, 0) for corpus in (old, new)]
-            for reason in sorted(reasons)
-            if any(corpus.manifest["counts"]["dropped"].get(reason) for corpus in (old, new))
+            reason: [counts.get(reason, 0) for counts in drops]
+            for reason in sorted({*drops[0], *drops[1]})
+            if drops[0].get(reason, 0) != drops[1].get(reason, 0)
         },
         "settings": settings,
         "same": old.fingerprint == new.fingerprint,
