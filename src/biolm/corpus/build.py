@@ -87,7 +87,7 @@ def build_corpus(
     inputs = inputs_of(sources, place, progress)
     config = dataclasses.replace(config, hold_out_texts=files_named(held_out_texts))
     if kind_at(place) == KIND:
-        _check_same(place, {"settings": config.settings()})
+        _check_same(place, settings=config.settings())
     else:
         check_free_at(place)
     texts = HeldOutTexts(held_out_texts) if held_out_texts else None
@@ -203,14 +203,14 @@ def _source_facts(inputs: list[Input], extracted: list[Extracted]) -> list[dict[
 
 
 def _reuse(out: Place, made_from: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    manifest = _check_same(out, made_from)
+    manifest = _check_same(out, settings=made_from["settings"], sources=made_from["sources"])
     progress.start("build corpus", None, "articles")
     progress.finish(f"{spelled(out)} holds this corpus already; nothing to do")
     return manifest
 
 
-def _check_same(out: Place, made_from: dict[str, Any]) -> dict[str, Any]:
-    """The manifest of a finished corpus. Raises ArtifactError where it was made from anything else."""
+def _check_same(out: Place, **made_from: Any) -> dict[str, Any]:
+    """The manifest of a finished corpus. Raises ArtifactError where it was made by or from anything else."""
     try:
         manifest = open_corpus(out).manifest
     except ArtifactError as error:
@@ -226,11 +226,9 @@ def _check_same(out: Place, made_from: dict[str, Any]) -> dict[str, Any]:
             return facts
         return [{key: value for key, value in source.items() if key != "extracts"} for source in facts]
 
+    expected = {"biolm": biolm.__version__, **made_from}
     differing = [
-        name
-        for name, facts in {"biolm": biolm.__version__, **made_from}.items()
-        if name in ("biolm", "settings", "sources")
-        and compared(name, facts) != compared(name, manifest[name])
+        name for name, facts in expected.items() if compared(name, facts) != compared(name, manifest[name])
     ]
     if differing:
         raise ArtifactError(

@@ -2,7 +2,7 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -91,20 +91,27 @@ def _check_files(corpus: Corpus, inputs: Sequence[Input]) -> None:
     """Raise ArtifactError unless the new sources have all files of those of the same names that gave passages."""
     given = {file.name for source in inputs for shard in source.shards for file in shard.files}
     names = {source.name for source in inputs} & {facts["name"] for facts in corpus.manifest["sources"]}
-    gone = Counter[str]()
+    gone = set[str]()
     for split in corpus.splits if names else ():
         for batch in corpus.iter_batches(split, ["source"], 65_536):
-            for place in batch["source"].unique().to_pylist():
-                file = place.partition("#")[0]
-                name = next((name for name in names if f"{file}/".startswith(f"{name}/")), None)
-                above = accumulate(file.split("/"), lambda folder, part: f"{folder}/{part}")
-                if name is not None and not any(folder in given for folder in above):
-                    gone[name] += 1
-    for name, count in gone.items():
+            files: set[str] = {place.partition("#")[0] for place in batch["source"].unique().to_pylist()}
+            gone |= {
+                file
+                for file in files
+                if file.partition("/")[0] in names and given.isdisjoint(_with_parents(file))
+            }
+    if gone:
+        name = min(gone).partition("/")[0]
+        count = sum(file.partition("/")[0] == name for file in gone)
         raise ArtifactError(
             f"{name} would stand for the source of that name in {spelled(corpus.folder)}, and {count:,} of its files "
             "are not in it; give it another name, or --replace to let their papers go"
         )
+
+
+def _with_parents(file: str) -> Iterator[str]:
+    """A file of a source, and what it lies in: a member of an archive is of the archive."""
+    return accumulate(file.split("/"), lambda folder, name: f"{folder}/{name}")
 
 
 def _check_extracts(corpus: Corpus, earlier: list[dict[str, Any]], workspace: Workspace) -> None:

@@ -108,7 +108,7 @@ def local_files(folder: Path, name: str) -> Iterator[PaperFile]:
         if entry is None:
             open_folders.pop()
             continue
-        problem = _problem(entry, inside)
+        problem = _problem(entry.path, inside, is_folder=entry.is_folder)
         if entry.is_folder and problem is None:
             try:
                 open_folders.append(_listing(entry.path, entry.name))
@@ -128,7 +128,7 @@ def local_files(folder: Path, name: str) -> Iterator[PaperFile]:
         if beside is not None:
             where = folder if beside.startswith(f"{METADATA}/") else entry.path.parent
             called = f"{name if where == folder else entry.name.rpartition('/')[0]}/{portable(beside)}"
-            problem = _problem(_Entry(where / beside, called, False, {}), inside)
+            problem = _problem(where / beside, inside, is_folder=False)
             if problem is None:
                 sidecar = Sidecar(path=str(where / beside), name=called)
             else:
@@ -171,17 +171,17 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _problem(entry: _Entry, inside: str) -> str | None:
-    """Why an entry of a folder is not read."""
-    if entry.path.is_symlink():
-        target = Path(os.path.realpath(entry.path))
+def _problem(path: Path, inside: str, *, is_folder: bool) -> str | None:
+    """Why what lies in a folder is not read."""
+    if path.is_symlink():
+        target = Path(os.path.realpath(path))
         if not target.exists():
             return "a link that leads nowhere"
         if not target.is_relative_to(inside):
             return "a link out of the folder, which is not followed"
-        if entry.is_folder:
+        if is_folder:
             return "a link to a folder, which is not followed"
-    return None if entry.is_folder or entry.path.is_file() else "neither a file nor a folder"
+    return None if is_folder or path.is_file() else "neither a file nor a folder"
 
 
 def _size(path: Path) -> int:

@@ -112,14 +112,17 @@ def _read_xml(chunks: Iterator[bytes], name: str, options: TextOptions) -> Strea
         raise Unusable(f"its root is <{one_line(kind)}>, which is neither JATS nor PubMed", PAPERS)
 
 
-def _whole_article(data: bytes, name: str, options: TextOptions) -> Article:
+def _whole_article(
+    data: bytes, name: str, options: TextOptions, parse: Callable[[bytes], Element] = parse_xml
+) -> Article:
+    """One article of JATS, cut before it is parsed where that changes nothing."""
     short = cut_article(data, supplementary=options.supplementary)
     if short is not data:
         with suppress(Unusable):
-            article = _article(parse_xml(short), name, options)
+            article = _article(parse(short), name, options)
             if article.pmid or article.pmcid or article.doi:  # else its hash is that of all of it
                 return article
-    return _article(parse_xml(data), name, options)
+    return _article(parse(data), name, options)
 
 
 def _kept(chunks: Iterator[bytes], head: list[bytes]) -> Iterator[bytes]:
@@ -158,18 +161,21 @@ def _read_record(
 ) -> Article | Unreadable | Deletion:
     """One record by its elements; its source has its number in the file where it has no PMID."""
     source = f"{name}#{number}"
+
+    def parse(data: bytes) -> Element:
+        return _only(runs.parse(data))
+
     try:
-        element = _record(runs, record, options)
+        if record.rstrip().endswith(b"article>"):
+            return _whole_article(record, source, options, parse)
+        element = parse(record)
         kind = local_name(element)
         if kind == DELETION:
             return parse_deletion(element, name)
         if kind in RECORDS:
             pmid = words_of(first_pmid(element))
             source = f"{name}#{pmid if pmid.isdecimal() else one_line(pmid) or f'record-{number}'}"
-        article = _article(element, source, options)
-        if not (article.pmid or article.pmcid or article.doi):  # its hash is that of all of it
-            article = _article(_only(runs.parse(record)), source, options)
-        return article
+        return _article(element, source, options)
     except Unusable as error:
         return Unreadable(source=source, reason=error.reason, transient=error.transient)
 
@@ -178,15 +184,6 @@ def _only(elements: list[Element]) -> Element:
     if len(elements) != 1:
         raise Unusable("broken XML: its tags do not match")
     return elements[0]
-
-
-def _record(runs: Records, record: bytes, options: TextOptions) -> Element:
-    """The element of one record; that of a bundled article cut, where it parses so."""
-    if record.rstrip().endswith(b"article>"):
-        short = cut_article(record, supplementary=options.supplementary)
-        with suppress(Unusable):
-            return _only(runs.parse(short))
-    return _only(runs.parse(record))
 
 
 def _article(element: Element, source: str, options: TextOptions) -> Article:

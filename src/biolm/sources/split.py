@@ -63,7 +63,7 @@ class Records:
                 continue
             end = self._last_end(buffer, max(0, searched - _LONGEST_TAG))
             if is_last and (tag := self._end_tag(buffer, self._root.encode(), end, last=True)) is not None:
-                end, is_closed = tag[0], True  # records of rarer names come before it
+                end = tag[0]  # records of rarer names come before it
             if end and self._mark.search(buffer, 0, end):
                 is_empty = False
                 yield bytes(memoryview(buffer)[:end])
