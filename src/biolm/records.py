@@ -68,6 +68,8 @@ class Article:
     """Whether it is the author's manuscript, beside which there may be the published article."""
     retracted: bool = False
     """Whether the record itself, or the list that came with it, says that the paper is retracted."""
+    withdrawn: bool = False
+    """Whether the paper store that it comes from says that it must not be used any more."""
     retracts: tuple[str, ...] = ()
     """Papers that this notice retracts, as "pmid:1", "pmcid:PMC1" or "doi:10.1/x"."""
     types: tuple[str, ...] = ()

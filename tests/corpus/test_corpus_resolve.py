@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from biolm.corpus.config import CorpusConfig
-from biolm.corpus.filters import allows
 from biolm.corpus.reader import DROPPED
 from biolm.errors import ConfigError
+from biolm.licences import allows
 from biolm.records import Abstract, Article, Deletion, Figure, Unreadable
 from biolm.sources.ids import plain_pmcid
 

@@ -1,9 +1,9 @@
 import pytest
 from jats_papers import article, jats
 
+from biolm.licences import spdx_licence
 from biolm.records import Figure
 from biolm.sources.jats import parse_article
-from biolm.sources.licence import spdx_licence
 from biolm.sources.xml import Unusable, parse_xml
 
 

@@ -11,6 +11,7 @@ from biolm.errors import BiolmError
 
 COMMANDS = {
     "sample": "biolm.cli.sample:sample",
+    "papers": "biolm.cli.papers:papers",
     "corpus": "biolm.cli.corpus:corpus",
     "tokenize": "biolm.cli.tokenize:tokenize",
     "pretrain": "biolm.cli.pretrain:pretrain",
@@ -20,6 +21,7 @@ COMMANDS = {
 }
 SUMMARIES = {
     "sample": "Fetch and list the embedded sample: real PubMed and PMC records.",
+    "papers": "Fetch the open-access literature, and keep it up to date.",
     "corpus": "Build a corpus of passages from papers, or show one.",
     "tokenize": "Turn a corpus into a memory-mapped token store.",
     "pretrain": "Further-train a masked language model on a corpus.",

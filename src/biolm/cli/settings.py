@@ -94,7 +94,12 @@ def _parameter(hint: Any, choices: tuple[str, ...] | None) -> click.ParamType:
         return click.Choice(choices)
     if typing.get_origin(hint) is typing.Literal:
         return click.Choice(typing.get_args(hint))
-    simple: dict[Any, click.ParamType] = {int: click.INT, float: click.FLOAT, tuple[str, ...]: _Words()}
+    simple: dict[Any, click.ParamType] = {
+        int: click.INT,
+        float: click.FLOAT,
+        str: click.STRING,
+        tuple[str, ...]: _Words(),
+    }
     if isinstance(hint, types.UnionType):
         inner = next(part for part in typing.get_args(hint) if part is not type(None))
         return _OrNone(simple[inner])

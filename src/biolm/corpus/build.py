@@ -197,6 +197,8 @@ def _source_facts(inputs: list[Input], extracted: list[Extracted]) -> list[dict[
             said["members"] = [
                 member for shard in source.shards for file in shard.files for member in file.members or ()
             ]
+        if source.attribution:
+            said["attribution"] = list(source.attribution)
         said["sha256"] = sha256_json([extract.identity for extract in mine])
         facts.append(said | {"extracts": [extract.key for extract in mine]})
     return facts

@@ -3,13 +3,13 @@
 import dataclasses
 import re
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from biolm.corpus.split import Shares
 from biolm.errors import ConfigError
+from biolm.licences import LicenceFilter
 from biolm.sources.options import TextOptions
 
-LicenceFilter = Literal["any", "commercial", "by"]
 NOTICES = (
     *("correction", "erratum", "addendum", "retraction", "partial-retraction", "expression-of-concern"),
     *(

@@ -31,7 +31,7 @@ COLUMNS = (
         "sequence",
         "manuscript",
     ),
-    *("retracted", *REPEATED),
+    *("retracted", "withdrawn", *REPEATED),
 )
 Rows = NDArray[np.int64]
 Column = dict[str, NDArray]
@@ -152,8 +152,9 @@ def _preference(column: Column) -> Rows:
 def _fates(
     column: Column, preference: Rows, deletions: Sequence[tuple[int, Sequence[int]]]
 ) -> NDArray[np.int8]:
-    """Withdrawn PubMed records; and of those with the same PMID, or PMCID and state, the ones older than the newest."""
+    """Withdrawn records; and of those with the same PMID, or PMCID and state, the ones older than the newest."""
     fate = np.zeros(len(preference), np.int8)
+    fate[column["withdrawn"]] = CODE["deleted"]
     pubmed = column["form"] == FORMS.index("pubmed")
     last_deletion: dict[int, int] = {}
     for sequence, pmids in deletions:

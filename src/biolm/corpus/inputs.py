@@ -6,6 +6,7 @@ from pathlib import Path
 
 from biolm.artifacts import cache_folder
 from biolm.errors import InputError
+from biolm.papers.store import attributions, is_store
 from biolm.progress import Progress
 from biolm.sources.remote import is_url, name_of
 from biolm.sources.sample import PAPERS_MEMBERS, SAMPLE, sample_papers
@@ -23,6 +24,8 @@ class Input:
     folder: Path | None
     """The local folder that it is; None for files, archives and what lies elsewhere."""
     shards: tuple[Shard, ...]
+    attribution: tuple[str, ...] = ()
+    """Whom a corpus of it must name, and as of when it is; of a paper store."""
 
 
 def resolve_input(source: str | Path, progress: Progress) -> Input:
@@ -50,4 +53,6 @@ def resolve_input(source: str | Path, progress: Progress) -> Input:
         raise InputError(f"{source} cannot be read: {error.strerror}; check its permissions") from None
     name = path.name.encode("utf-8", "backslashreplace").decode() or "root"
     folder = path if path.is_dir() else None
-    return Input(name=name, address=str(path), folder=folder, shards=tuple(plan_shards(path, name)))
+    shards = tuple(plan_shards(path, name))
+    attribution = attributions(path) if is_store(path) else ()
+    return Input(name=name, address=str(path), folder=folder, shards=shards, attribution=attribution)

@@ -25,7 +25,7 @@ KEPT = 0
 CODE: dict[Reason, int] = {reason: number for number, reason in enumerate(REASONS, 1)}
 """A passage's fate as a number; KEPT for those that are in the corpus."""
 MEANING: dict[Reason, str] = {
-    "deleted": "of a record that a later PubMed file withdraws",
+    "deleted": "of a record that a later PubMed file or its paper store withdraws",
     "older_version": "of a record that a newer version of itself replaces",
     "retracted": "of a retracted paper",
     "article_type": "of a correction, retraction notice or other type of article that was not asked for",

@@ -89,7 +89,13 @@ def update_corpus(
 
 def _check_files(corpus: Corpus, inputs: Sequence[Input]) -> None:
     """Raise ArtifactError unless the new sources have all files of those of the same names that gave passages."""
-    given = {file.name for source in inputs for shard in source.shards for file in shard.files}
+    given = {
+        name
+        for source in inputs
+        for shard in source.shards
+        for file in shard.files
+        for name in ([file.name] if file.rows is None else [row.name for row in file.rows])
+    }
     names = {source.name for source in inputs} & {facts["name"] for facts in corpus.manifest["sources"]}
     gone = set[str]()
     for split in corpus.splits if names else ():

@@ -6,16 +6,15 @@ manuscript. What the XML states itself goes before them.
 
 import csv
 import io
-import json
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+from biolm.licences import UNKNOWN, licence_of_code
+from biolm.papers.metadata import is_true, parse_metadata
 from biolm.records import Article, Deletion, Unreadable
 from biolm.sources.files import PaperFile, unopened
 from biolm.sources.ids import plain_doi, plain_pmcid, plain_pmid
-from biolm.sources.licence import UNKNOWN, licence_of_code
 from biolm.sources.remote import open_file
 from biolm.sources.xml import Unusable, one_line
 
@@ -23,7 +22,6 @@ Record = Article | Unreadable | Deletion
 MAX_JSON_BYTES = 1 << 20
 _MAX_ROW_BYTES = 1 << 16
 _COLUMNS = ("Article File", "AccessionID", "PMID", "License", "Retracted")
-_VERSION = re.compile(r"PMC\d+\.(\d{1,4})", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,25 +114,20 @@ def with_facts(article: Article, facts: Facts) -> Article:
     )
 
 
-def cloud_facts(data: bytes) -> Facts:
+def cloud_facts(data: bytes | str) -> Facts:
     """What the Cloud Service's JSON says of its article. Raises Unusable where it is none."""
     try:
-        said = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise Unusable(f"broken JSON: {one_line(error)}") from None
-    if not isinstance(said, dict):
-        raise Unusable("metadata that are no JSON object")
-    words = {key: str(value) for key, value in said.items() if isinstance(value, str | int)}
-    found = _VERSION.fullmatch(words["pmcid"]) if "pmcid" in words else None
-    version = found[1] if found else words.get("version", "")
+        said = parse_metadata(data)
+    except ValueError as error:
+        raise Unusable(str(error)) from None
     return Facts(
-        pmid=plain_pmid(words.get("pmid", "")),
-        pmcid=plain_pmcid(words.get("pmcid", "")),
-        doi=plain_doi(words.get("doi", "")),
-        version=int(version) if re.fullmatch(r"[0-9]{1,4}", version) else 0,
-        manuscript=_is_true(words.get("is_manuscript", "")),
-        retracted=_is_true(words.get("is_retracted", "")),
-        licence=licence_of_code(words.get("license_code", "")),
+        pmid=plain_pmid(said.pmid),
+        pmcid=plain_pmcid(said.pmcid),
+        doi=plain_doi(said.doi),
+        version=said.version,
+        manuscript=said.manuscript,
+        retracted=said.retracted,
+        licence=said.licence,
     )
 
 
@@ -185,7 +178,7 @@ class FileList:
                             pmid=plain_pmid(pmid),
                             pmcid=plain_pmcid(pmcid),
                             licence=licence_of_code(licence),
-                            retracted=_is_true(retracted),
+                            retracted=is_true(retracted),
                         ),
                     )
         except Unusable as error:
@@ -202,7 +195,3 @@ def _decoded(lines: Iterable[bytes]) -> Iterator[str]:
 def _key(member: str) -> str:
     """A member's file name: packages differ in the folders before it."""
     return member.rpartition("/")[2].lower()
-
-
-def _is_true(word: str) -> bool:
-    return word.strip().lower() in ("true", "yes", "1")

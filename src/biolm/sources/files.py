@@ -38,6 +38,17 @@ class Sidecar:
     """What tells its contents, where a store says so; None to hash them."""
 
 
+@dataclass(frozen=True, slots=True)
+class StoredRow:
+    """A paper in a paper store: its XML, and what is known of it now, which may stand in a later shard."""
+
+    name: str
+    """What it is called in a corpus."""
+    xml_row: int
+    facts_shard: int
+    facts_row: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaperFile:
     """One file of papers."""
@@ -55,6 +66,8 @@ class PaperFile:
     sidecar: Sidecar | None = None
     problem: str | None = None
     """Why it is not read, for a person; None for a file that is."""
+    rows: tuple[StoredRow, ...] | None = None
+    """Of a paper store's shard: the papers to read of it; None for any other file."""
 
 
 def find_sidecar(

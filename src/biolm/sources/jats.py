@@ -5,10 +5,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 
+from biolm.licences import UNKNOWN, licence_of_code, spdx_licence
 from biolm.records import Article, Figure
 from biolm.sources.abstracts import XML_LANG, abstracts_of
 from biolm.sources.ids import content_hash, earliest_year, plain_doi, plain_pmcid, plain_pmid
-from biolm.sources.licence import UNKNOWN, licence_of_code, spdx_licence
 from biolm.sources.options import TextOptions
 from biolm.sources.text import rules_for, text_of, untitled
 from biolm.sources.xml import PAPERS, Element, Unusable, local_name, words_of

@@ -23,6 +23,7 @@ from biolm.sources.pubmed import DELETION, RECORDS, first_pmid, parse_deletion, 
 from biolm.sources.pubmed_plain import plain_article, plain_records
 from biolm.sources.remote import is_url, open_file
 from biolm.sources.split import Records
+from biolm.sources.stored import stored_papers
 from biolm.sources.xml import (
     MAX_RECORD_BYTES,
     PAPERS,
@@ -56,6 +57,9 @@ def read_file(file: PaperFile, options: TextOptions) -> Stream:
 
 
 def _read_file(file: PaperFile, options: TextOptions) -> Stream:
+    if file.rows is not None:
+        yield from _read_rows(file, options)
+        return
     lower = file.path.lower().partition("?")[0] if is_url(file.path) else file.path.lower()
     with open_file(file.path) as stream:
         if lower.endswith(TAR_ENDINGS):
@@ -82,6 +86,16 @@ def _read_members(found: Iterator[Member], file: PaperFile, options: TextOptions
         raise Unusable(NO_MEMBERS if members is None else "holds none of the members", PAPERS)
     for member_name in sorted(missing):
         yield Unreadable(source=f"{name}/{portable(member_name)}", reason="not in the archive")
+
+
+def _read_rows(file: PaperFile, options: TextOptions) -> Stream:
+    """The papers of a store, each with what the store knows of it."""
+    for paper in stored_papers(file):
+        try:
+            for record in _read_xml(unpacked_chunks(paper.stream()), paper.name, options):
+                yield paper.with_facts(record)
+        except Unusable as error:
+            yield Unreadable(source=paper.name, reason=error.reason, transient=error.transient)
 
 
 def _chooser(members: Collection[str] | None) -> Callable[[str], bool]:

@@ -1,6 +1,7 @@
 """A source cut into shards: the unit of work of a build that is parallel and takes up where it stopped.
 
-A large file (PubMed's, a bundle, an archive) is a shard of its own. A folder's small papers are grouped in
+A large file (PubMed's, a bundle, an archive) is a shard of its own, and so is a row group of a paper store. A folder's
+small papers are grouped in
 sorted order, and a group ends where a hash of a file's name says so: a paper that comes into the folder
 changes its own group and no other. Nothing here depends on how many processes work.
 """
@@ -11,13 +12,14 @@ import os
 import zipfile
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from biolm.artifacts import sha256_file, sha256_json
 from biolm.errors import InputError
+from biolm.papers.store import is_store
 from biolm.records import Unreadable
 from biolm.sources.archives import BROKEN, zip_papers
 from biolm.sources.files import (
@@ -26,6 +28,7 @@ from biolm.sources.files import (
     ZIP_ENDINGS,
     PaperFile,
     Sidecar,
+    StoredRow,
     local_file,
     local_files,
     portable,
@@ -33,6 +36,7 @@ from biolm.sources.files import (
 from biolm.sources.options import TextOptions
 from biolm.sources.read import Stream, read_file
 from biolm.sources.remote import is_url, name_of, remote_files, shown
+from biolm.sources.stored import stored_files
 from biolm.sources.xml import PAPERS, Unusable, one_line
 
 GROUP_FILES = 256
@@ -51,6 +55,7 @@ class Shard:
     packed: bytes
     """They, compressed: a hundred bytes each, where millions are planned at once."""
     count: int
+    """Files, or papers of a paper store."""
     size: int
     """Their bytes together."""
     alone: bool
@@ -60,7 +65,8 @@ class Shard:
     def of(cls, files: Sequence[PaperFile], *, alone: bool) -> "Shard":
         """The shard of some files."""
         packed = zlib.compress(json.dumps(list(map(_facts, files))).encode(), 1)
-        return cls(packed=packed, count=len(files), size=sum(file.bytes for file in files), alone=alone)
+        count = sum(1 if file.rows is None else len(file.rows) for file in files)
+        return cls(packed=packed, count=count, size=sum(file.bytes for file in files), alone=alone)
 
     @property
     def files(self) -> tuple[PaperFile, ...]:
@@ -70,11 +76,12 @@ class Shard:
 
 def _facts(file: PaperFile) -> list[Any]:
     beside = file.sidecar and [file.sidecar.path, file.sidecar.name, file.sidecar.content]
-    return [file.path, file.name, file.bytes, file.members, file.content, file.problem, beside]
+    rows = file.rows and [astuple(row) for row in file.rows]
+    return [file.path, file.name, file.bytes, file.members, file.content, file.problem, beside, rows]
 
 
 def _paper_file(facts: list[Any]) -> PaperFile:
-    path, name, size, members, content, problem, beside = facts
+    path, name, size, members, content, problem, beside, rows = facts
     return PaperFile(
         path=path,
         name=name,
@@ -83,6 +90,7 @@ def _paper_file(facts: list[Any]) -> PaperFile:
         content=content,
         problem=problem,
         sidecar=beside and Sidecar(path=beside[0], name=beside[1], content=beside[2]),
+        rows=rows and tuple(StoredRow(*row) for row in rows),
     )
 
 
@@ -109,6 +117,8 @@ def _listed(path: str | Path, name: str, members: Collection[str] | None) -> Ite
         raise Unusable("no archive, so it has no members to choose from", PAPERS)
     if is_url(str(path)):
         found = remote_files(str(path), name)
+    elif is_store(Path(path)):
+        found = stored_files(Path(path), name)
     elif Path(path).is_dir():
         found = local_files(Path(path), name)
     elif str(path).lower().endswith(ZIP_ENDINGS):
@@ -148,7 +158,7 @@ def _groups(files: Iterable[PaperFile]) -> Iterator[tuple[PaperFile, ...]]:
     group: list[PaperFile] = []
     size = 0
     for file in files:
-        large = file.bytes >= LARGE_BYTES or (file.members is None and _is_archive(file))
+        large = file.bytes >= LARGE_BYTES or file.rows or (file.members is None and _is_archive(file))
         if group and (large or size + file.bytes > GROUP_BYTES or len(group) >= 4 * GROUP_FILES):
             yield tuple(group)
             group, size = [], 0

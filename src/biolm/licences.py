@@ -1,4 +1,4 @@
-"""What a paper's licence element says, as an SPDX id.
+"""What a paper's licence allows, and what a licence element or a code says, as an SPDX id.
 
 An address decides before words, words before the `license-type`. Ported licences (".../by/2.0/uk/") count
 as the unported one, except those for intergovernmental organisations, which SPDX lists.
@@ -6,7 +6,11 @@ as the unported one, except those for intergovernmental organisations, which SPD
 
 import re
 from collections.abc import Iterable
+from typing import Literal
 
+LicenceFilter = Literal["any", "commercial", "by"]
+COMMERCIAL = ("CC0", "CC-PDM", "CC-BY", "CC-BY-SA", "CC-BY-ND")
+"""Licences, less their version, of PMC's commercial-use group; the first three make the filter "by"."""
 UNKNOWN = "unknown"
 TEXT_MINING = "LicenseRef-TDM"
 """Author manuscripts in PMC: for text and data mining only."""
@@ -32,6 +36,18 @@ _RESTRICTIONS = {
 }
 """What else the words say, anywhere: in doubt the licence that allows less."""
 _CC0 = re.compile(r"\bcc0\b|creative\s+commons\s+(?:zero|cc0|public\s+domain\s+dedication)", re.IGNORECASE)
+
+
+def allows(licence: str, asked: LicenceFilter) -> bool:
+    """Whether a licence, as SPDX id, passes the filter; "unknown" passes "any" only."""
+    if asked == "any":
+        return True
+    return without_version(licence) in (COMMERCIAL[:3] if asked == "by" else COMMERCIAL)
+
+
+def without_version(licence: str) -> str:
+    """A licence's SPDX id less version and port: "CC-BY" of "CC-BY-3.0-IGO"."""
+    return licence.removesuffix("-IGO").rstrip("0123456789.").rstrip("-")
 
 
 def spdx_licence(urls: Iterable[str], kind: str, text: str) -> str:

@@ -1,0 +1,244 @@
+"""The PMC Cloud Service's bucket: its objects, its listings, and the inventory that it writes each day.
+
+Read over plain HTTPS without credentials, as anybody may.
+"""
+
+import asyncio
+import hashlib
+import json
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from xml.etree import ElementTree
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from biolm.artifacts import atomic_file
+from biolm.errors import InputError
+from biolm.papers.client import Client, Damaged, Gone, Refused, Unanswered
+
+BUCKET = "pmc-oa-opendata"
+METADATA = "metadata/"
+INVENTORIES = f"inventory-reports/{BUCKET}/metadata/"
+INVENTORY_TRIES = 3
+"""Newest days that are looked at: the last inventory may still be being written."""
+LISTED = pa.schema(
+    [
+        pa.field("pmcid", pa.int64()),
+        pa.field("version", pa.int32()),
+        pa.field("etag", pa.string()),
+        pa.field("modified", pa.timestamp("s", "UTC")),
+    ]
+)
+"""One row a version of an article: what inventories and listings tell."""
+_KEY = r"^metadata/PMC(?P<pmcid>[1-9]\d{0,11})\.(?P<version>\d{1,4})\.json$"
+_DAY = re.compile(r"(\d{4}-\d\d-\d\d)T\d\d-\d\dZ/$")
+_MOST_LISTING_BYTES = 16 << 20
+_UNUSABLE = (Gone, Refused, Unanswered, Damaged)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An object in a listing."""
+
+    key: str
+    etag: str
+    modified: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Where the objects are asked for."""
+
+    client: Client
+    endpoint: str
+
+    def url(self, key: str) -> str:
+        """The address of an object."""
+        return f"{self.endpoint}/{quote(key)}"
+
+    async def objects(self, prefix: str) -> AsyncIterator[Listed]:
+        """Every object whose key begins with `prefix`, page by page."""
+        async for page in self._pages(prefix=prefix):
+            for found in page.iterfind("{*}Contents"):
+                yield Listed(
+                    found.findtext("{*}Key", ""),
+                    found.findtext("{*}ETag", "").strip('"'),
+                    moment(found.findtext("{*}LastModified", "")),
+                )
+
+    async def folders(self, prefix: str) -> list[str]:
+        """The folders in a folder, each with a slash at its end."""
+        found: list[str] = []
+        async for page in self._pages(prefix=prefix, delimiter="/"):
+            found += [name.findtext("{*}Prefix", "") for name in page.iterfind("{*}CommonPrefixes")]
+        return found
+
+    async def _pages(self, **asked: str) -> AsyncIterator[ElementTree.Element]:
+        token: dict[str, str] = {}
+        while True:
+            params = {"list-type": "2", **asked, **token}
+            try:
+                answer = await self.client.get(
+                    f"{self.endpoint}/", params=params, most_bytes=_MOST_LISTING_BYTES
+                )
+            except (Gone, Refused, Unanswered) as error:
+                raise InputError(
+                    f"{self.endpoint} cannot be listed ({error}); check --endpoint: it must be the bucket's own address"
+                ) from None
+            page = _listing(answer.body, self.endpoint)
+            yield page
+            following = page.findtext("{*}NextContinuationToken")
+            if page.findtext("{*}IsTruncated") != "true" or not following:
+                return
+            token = {"continuation-token": following}
+
+    async def versions(self, pmcid: int) -> list[tuple[int, int, str, datetime]]:
+        """Every version of an article that the bucket has metadata of, as rows of LISTED."""
+        return [row async for row in self._rows(f"{METADATA}PMC{pmcid}.")]
+
+    async def everything(self) -> pa.Table:
+        """LISTED of the whole bucket by listing it, a thousand a request; for servers without inventories."""
+        return _listed([row async for row in self._rows(METADATA)])
+
+    async def _rows(self, prefix: str) -> AsyncIterator[tuple[int, int, str, datetime]]:
+        async for found in self.objects(prefix):
+            if key := re.match(_KEY, found.key):
+                yield int(key["pmcid"]), int(key["version"]), found.etag, found.modified
+
+    async def listed(self, numbers: list[int], in_flight: int) -> pa.Table:
+        """LISTED of some articles, one request each."""
+        rows: list[tuple[int, int, str, datetime]] = []
+        turns = asyncio.Semaphore(in_flight)
+
+        async def ask(number: int) -> None:
+            async with turns:
+                rows.extend(await self.versions(number))
+
+        await asyncio.gather(*map(ask, numbers))
+        return _listed(rows)
+
+    async def inventory(self, cache: Path, day: str | None = None) -> tuple[str, pa.Table] | None:
+        """The day and the rows (LISTED) of the newest inventory, or of that of a `day`; None where there is none.
+
+        Kept in `cache`: of a day it is fetched once. Raises InputError where what there is cannot be used.
+        """
+        if day is not None and (kept := cache / f"inventory-{day}.parquet").is_file():
+            return day, pq.read_table(kept)
+        days = {found[1]: name for name in await self.folders(INVENTORIES) if (found := _DAY.search(name))}
+        if day in days:
+            days = {day: days[day]}
+        why = ""
+        for name in sorted(days, reverse=True)[:INVENTORY_TRIES]:
+            kept = cache / f"inventory-{name}.parquet"
+            if not kept.is_file():
+                try:
+                    manifest = json.loads(
+                        (await self.client.get(self.url(f"{days[name]}manifest.json"))).body
+                    )
+                    await self._fetch_inventory(manifest, kept)
+                except (
+                    Gone,
+                    Refused,
+                    Unanswered,
+                    Damaged,
+                    ValueError,
+                    KeyError,
+                    TypeError,
+                    pa.ArrowException,
+                ) as error:
+                    why = f"that of {name}: {' '.join(str(error).split()) or type(error).__name__}"
+                    continue
+            for old in cache.glob("inventory-*.parquet"):
+                if old.name < kept.name and day is None:
+                    old.unlink(missing_ok=True)
+            return name, pq.read_table(kept)
+        if not days:
+            return None
+        raise InputError(f"no inventory of {self.endpoint} can be used ({why}); try again later")
+
+    async def _fetch_inventory(self, manifest: dict[str, Any], out: Path) -> None:
+        columns = [name.strip() for name in manifest["fileSchema"].split(",")]
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(out) as partial, pq.ParquetWriter(partial, LISTED, compression="zstd") as writer:
+            for file in manifest["files"]:
+                packed = out.with_name(f".{hashlib.sha256(file['key'].encode()).hexdigest()[:16]}.csv.gz")
+                try:
+                    await self._download(self.url(file["key"]), packed, file.get("MD5checksum"))
+                    for table in _inventory_rows(packed, columns):
+                        writer.write_table(table)
+                finally:
+                    packed.unlink(missing_ok=True)
+
+    async def _download(self, url: str, into: Path, md5: str | None) -> None:
+        for _ in range(INVENTORY_TRIES):
+            into.unlink(missing_ok=True)
+            await self.client.download(url, into)
+            with into.open("rb") as file:
+                if not md5 or hashlib.file_digest(file, "md5").hexdigest() == md5.lower():
+                    return
+            self.client.traffic.again["wrong MD5"] += 1
+        raise Damaged("wrong MD5")
+
+
+def _listing(body: bytes, endpoint: str) -> ElementTree.Element:
+    """A page of a listing. What declares entities is no listing: nothing is ever expanded."""
+    try:
+        if b"<!" in body:
+            raise ElementTree.ParseError("it declares a document type")
+        page = ElementTree.fromstring(body)  # noqa: S314  without a document type there is nothing to expand
+        if not page.tag.endswith("ListBucketResult"):
+            raise ElementTree.ParseError(f"its root is {page.tag[:60]}")
+    except ElementTree.ParseError as error:
+        raise InputError(
+            f"{endpoint} answers no S3 listing ({error}); check --endpoint: it must be the bucket's own address"
+        ) from None
+    return page
+
+
+def _inventory_rows(packed: Path, columns: list[str]) -> list[pa.Table]:
+    """A data file of an inventory as tables of LISTED. Raises ValueError or ArrowException where it is broken."""
+    with pa.input_stream(str(packed), compression="gzip") as stream:
+        options = pyarrow.csv.ReadOptions(column_names=columns)
+        convert = pyarrow.csv.ConvertOptions(
+            include_columns=["Key", "LastModifiedDate", "ETag"],
+            column_types={"Key": pa.string(), "LastModifiedDate": pa.string(), "ETag": pa.string()},
+        )
+        table = pyarrow.csv.read_csv(stream, read_options=options, convert_options=convert)
+    found = pc.extract_regex(table["Key"], _KEY)
+    table = table.filter(pc.is_valid(found))
+    found = found.drop_null().combine_chunks()
+    times = pc.strptime(pc.utf8_slice_codeunits(table["LastModifiedDate"], 0, 19), "%Y-%m-%dT%H:%M:%S", "s")
+    return [
+        pa.table(
+            {
+                "pmcid": found.field("pmcid").cast(pa.int64()),
+                "version": found.field("version").cast(pa.int32()),
+                "etag": pc.utf8_trim(table["ETag"], '"'),
+                "modified": times.cast(pa.timestamp("s", "UTC")),
+            },
+            schema=LISTED,
+        )
+    ]
+
+
+def _listed(rows: list[tuple[int, int, str, datetime]]) -> pa.Table:
+    columns = zip(*rows, strict=True) if rows else [()] * len(LISTED)
+    return pa.table(
+        [pa.array(column, field.type) for column, field in zip(columns, LISTED, strict=True)], schema=LISTED
+    )
+
+
+def moment(text: str) -> datetime:
+    """A time as S3 writes it; the beginning of time where it is none."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except ValueError:
+        return datetime.fromtimestamp(0, UTC)

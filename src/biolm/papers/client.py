@@ -1,0 +1,387 @@
+"""HTTP for many small objects: hundreds of requests in flight, polite, and stubborn in reason.
+
+A request that fails for a reason that may pass (5xx, 429, a time-out, a broken connection, wrong bytes) is made
+again after a growing, random pause; `Retry-After` stops everything to its host for as long as it says. What no
+second try puts right is raised at once. Nothing here knows what is fetched.
+"""
+
+import asyncio
+import hashlib
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
+
+import aiohttp
+
+import biolm
+from biolm.errors import ConfigError, InputError
+
+_Result = TypeVar("_Result")
+_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Statuses that may be others the next time."""
+_GONE = frozenset({404, 410})
+FIRST_ATTEMPTS = 4
+"""Tries before the first answer of a host: whether it can be reached at all should not take minutes to say."""
+GIVEN_UP_IN_A_ROW = 24
+"""Requests in a row given up after all tries, without one answer between: the service is down."""
+WRONG_ATTEMPTS = 3
+"""Tries after which wrong bytes are taken for what the service has."""
+MOST_PAUSE_SECONDS = 3600.0
+"""However much longer a Retry-After asks for."""
+CHUNK_BYTES = 1 << 18
+
+
+class Gone(Exception):  # noqa: N818  it is an answer, not an error
+    """Nothing lies at the address (404, 410)."""
+
+
+class Refused(Exception):  # noqa: N818
+    """The service answers, and will not give it: another 4xx."""
+
+
+class Unanswered(Exception):  # noqa: N818
+    """No usable answer after all tries; the message says what the last one was."""
+
+
+class Damaged(Exception):  # noqa: N818
+    """What the service gives is not what it says it gives, several times."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HttpConfig:
+    """How services are asked."""
+
+    in_flight: int = 128
+    """Requests at the same time."""
+    attempts: int = 8
+    """Tries of one request."""
+    backoff_seconds: float = 0.5
+    """Longest pause before the second try; doubled before each further one, and drawn anew between 0 and it."""
+    backoff_most_seconds: float = 60.0
+    """Where the doubling ends."""
+    connect_seconds: float = 15.0
+    """Until a connection must be there."""
+    silence_seconds: float = 60.0
+    """Until the next byte must come."""
+    slowest_bytes_per_second: float = 2048.0
+    """An answer that takes longer than the silence and its size at this speed is asked for again."""
+    contact: str | None = None
+    """An address where the services may reach whoever runs this; goes into the User-Agent."""
+
+    def __post_init__(self) -> None:
+        if self.in_flight < 1:
+            raise ConfigError(f"{self.in_flight} requests in flight are impossible; give 1 or more")
+        if self.contact is not None and (not self.contact.isprintable() or len(self.contact) > 200):
+            raise ConfigError(
+                "--contact must be one line of at most 200 characters, such as an e-mail address"
+            )
+
+    @property
+    def user_agent(self) -> str:
+        """What every request says of who asks."""
+        return f"biolm/{biolm.__version__}" + (f" ({self.contact})" if self.contact else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer; `headers` by their lower-case names."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def etag(self) -> str:
+        """Without quotes; empty where none is given."""
+        return self.headers.get("etag", "").removeprefix("W/").strip('"')
+
+
+@dataclass(slots=True)
+class _Host:
+    """What must be kept in mind of one host."""
+
+    seconds_apart: float = 0.0
+    next_turn: float = 0.0
+    not_before: float = 0.0
+    answered: bool = False
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What went over the line."""
+
+    answers: int = 0
+    bytes: int = 0
+    again: Counter[str] = field(default_factory=Counter)
+    """Tries that were repeated, by reason."""
+
+
+class Client:
+    """Asks services; to be used as an asynchronous context, inside one event loop."""
+
+    def __init__(self, config: HttpConfig, per_second: Mapping[str, float] | None = None) -> None:
+        """`per_second`: requests a second that a service allows, by what its addresses begin with."""
+        self.config = config
+        self.traffic = Traffic()
+        self._random = random.Random()  # noqa: S311  only to spread retries; results do not depend on it
+        self._hosts: dict[str, _Host] = {}
+        self._given_up = 0
+        self._limited = tuple(per_second or ())
+        for beginning, rate in (per_second or {}).items():
+            self._hosts[beginning] = _Host(seconds_apart=1.0 / rate)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        config = self.config
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=config.in_flight, ttl_dns_cache=300),
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=config.connect_seconds, sock_read=config.silence_seconds
+            ),
+            headers={"User-Agent": config.user_agent, "Accept-Encoding": "identity"},
+            auto_decompress=False,  # checksums are of the bytes as they lie there
+            trust_env=True,  # HTTPS_PROXY, NO_PROXY
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def get(
+        self,
+        url: str,
+        *,
+        md5: str | None = None,
+        most_bytes: int = 256 << 20,
+        first_bytes: int | None = None,
+        params: Mapping[str, str] | None = None,
+        method: str = "GET",
+    ) -> Answer:
+        """The answer at an address, whole; with `md5` only where its bytes have that hash.
+
+        `first_bytes` asks for its beginning only, which a server may not heed.
+
+        Raises Gone, Refused, Damaged, Unanswered, and InputError where the host cannot be reached or has stopped
+        answering.
+        """
+
+        async def read(response: aiohttp.ClientResponse) -> Answer:
+            length = response.content_length or 0
+            if length > most_bytes:
+                raise Refused(f"larger than {most_bytes >> 20} MiB")
+            async with asyncio.timeout(
+                self.config.silence_seconds + length / self.config.slowest_bytes_per_second
+            ):
+                if response.content_length is not None:
+                    body = await response.read()
+                else:
+                    body = await _bounded(response, most_bytes)
+            if md5 is not None and hashlib.md5(body, usedforsecurity=False).hexdigest() != md5:
+                raise _WrongBytes("wrong MD5")
+            self.traffic.bytes += len(body)
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return Answer(response.status, headers, body)
+
+        part = {} if first_bytes is None else {"Range": f"bytes=0-{first_bytes - 1}"}
+        return await self._asked(method, url, read, params=params, headers=lambda: part)
+
+    async def download(
+        self, url: str, into: Path, *, tick: Callable[[int], None] = lambda more: None
+    ) -> Answer:
+        """A large file at an address, written to `into`; a broken connection is taken up where it broke.
+
+        What lies in `into` already is taken for its beginning if the server still says so (a strong ETag in
+        `into`.etag). Returns the last answer's headers. Raises as `get` does.
+        """
+        mark = into.with_name(f"{into.name}.etag")
+
+        async def read(response: aiohttp.ClientResponse) -> Answer:
+            etag = response.headers.get("ETag", "")
+            begin = 0
+            if response.status == 206:
+                begin = int(response.headers.get("Content-Range", "bytes 0-").split()[1].partition("-")[0])
+            if begin and not (into.exists() and into.stat().st_size == begin):
+                raise _TryAgain("another part than asked for")
+            mark.write_text(etag if etag.startswith('"') else "", encoding="utf-8")
+            with into.open("ab" if begin else "wb") as file:
+                since, seen = time.monotonic(), 0
+                async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+                    file.write(chunk)
+                    seen += len(chunk)
+                    tick(len(chunk))
+                    self.traffic.bytes += len(chunk)
+                    seconds = time.monotonic() - since
+                    if seconds > self.config.silence_seconds + seen / self.config.slowest_bytes_per_second:
+                        raise _TryAgain("too slow")
+                file.flush()
+                os.fsync(file.fileno())
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return Answer(response.status, headers, b"")
+
+        def headers() -> dict[str, str]:
+            if not into.exists() or not mark.exists() or not (etag := mark.read_text(encoding="utf-8")):
+                return {}
+            return {"Range": f"bytes={into.stat().st_size}-", "If-Range": etag}
+
+        def whole(response: aiohttp.ClientResponse) -> bool:
+            """Whether the server has nothing behind what is there."""
+            size = response.headers.get("Content-Range", "").rpartition("/")[2]
+            return response.status == 416 and into.exists() and size == str(into.stat().st_size)
+
+        answer = await self._asked("GET", url, read, headers=headers, whole=whole)
+        mark.unlink(missing_ok=True)
+        return answer
+
+    async def _asked(
+        self,
+        method: str,
+        url: str,
+        read: Callable[[aiohttp.ClientResponse], Awaitable[_Result]],
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Callable[[], dict[str, str]] = dict,
+        whole: Callable[[aiohttp.ClientResponse], bool] = lambda response: False,
+    ) -> _Result:
+        assert self._session is not None
+        name = urlsplit(url).netloc
+        beginning = next(filter(url.startswith, self._limited), name)
+        host = self._hosts.setdefault(beginning, _Host())
+        why = ""
+        tried = wrong = 0
+        while tried < (self.config.attempts if host.answered else min(self.config.attempts, FIRST_ATTEMPTS)):
+            if self._given_up >= GIVEN_UP_IN_A_ROW:
+                break
+            if tried:
+                await asyncio.sleep(self._pause(tried))
+            await self._turn(host)
+            tried += 1
+            try:
+                async with self._session.request(
+                    method, url, params=params, headers=headers(), max_redirects=5
+                ) as response:
+                    status = response.status
+                    if status in _PASSING:
+                        host.answered = True
+                        self._heed(host, response.headers.get("Retry-After"))
+                        why = f"HTTP {status}"
+                    elif status in _GONE:
+                        self._answered(host)
+                        raise Gone(f"HTTP {status}")
+                    elif status >= 400 and not whole(response):
+                        self._answered(host)
+                        raise Refused(f"HTTP {status}")
+                    else:
+                        result = await read(response)
+                        self._answered(host)
+                        return result
+            except _WrongBytes as error:
+                why, wrong = str(error), wrong + 1
+                if wrong == WRONG_ATTEMPTS:
+                    self._answered(host)
+                    raise Damaged(f"{why}, {wrong} times") from None
+            except _TryAgain as error:
+                why = str(error)
+            except TimeoutError:  # before OSError, which it is
+                why = "time-out"
+            except aiohttp.ClientPayloadError:
+                why = "cut off"
+            except (aiohttp.InvalidURL, aiohttp.TooManyRedirects) as error:
+                raise Refused(f"no usable address: {' '.join(str(error).split())}") from None
+            except aiohttp.ClientConnectorError as error:
+                why = f"no connection ({error.os_error.strerror or error})"
+            except (aiohttp.ClientError, ConnectionError) as error:
+                why = f"broken connection ({type(error).__name__})"
+            self.traffic.again[why.partition(" (")[0]] += 1
+        if not host.answered or self._given_up >= GIVEN_UP_IN_A_ROW:
+            self._given_up = GIVEN_UP_IN_A_ROW
+            raise InputError(
+                f"{name} cannot be reached ({why or 'others of its answers failed'}); check the network and "
+                "--endpoint, and run the same command again: what was fetched is kept"
+            )
+        self._given_up += 1
+        raise Unanswered(f"{why}, {tried} times")
+
+    def _answered(self, host: _Host) -> None:
+        host.answered = True
+        self._given_up = 0
+        self.traffic.answers += 1
+
+    def _pause(self, tried: int) -> float:
+        """Full jitter: anything up to a bound that doubles."""
+        bound = min(self.config.backoff_most_seconds, self.config.backoff_seconds * 2 ** (tried - 1))
+        return self._random.uniform(0, bound)
+
+    async def _turn(self, host: _Host) -> None:
+        """Wait for the host's pause to end, and for a turn where it has a rate."""
+        while (wait := host.not_before - time.monotonic()) > 0:
+            await asyncio.sleep(wait)
+        if host.seconds_apart:
+            turn = max(time.monotonic(), host.next_turn)
+            host.next_turn = turn + host.seconds_apart
+            await asyncio.sleep(max(0.0, turn - time.monotonic()))
+
+    def _heed(self, host: _Host, retry_after: str | None) -> None:
+        """Nothing more to this host before the time that it says."""
+        seconds = seconds_of(retry_after)
+        if seconds:
+            host.not_before = max(host.not_before, time.monotonic() + min(seconds, MOST_PAUSE_SECONDS))
+
+
+class _TryAgain(Exception):  # noqa: N818
+    """An answer that is not usable, as it came."""
+
+
+class _WrongBytes(_TryAgain):
+    """A whole answer with other bytes than it should have."""
+
+
+async def _bounded(response: aiohttp.ClientResponse, most_bytes: int) -> bytes:
+    pieces, size = [], 0
+    async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+        size += len(chunk)
+        if size > most_bytes:
+            raise Refused(f"larger than {most_bytes >> 20} MiB")
+        pieces.append(chunk)
+    return b"".join(pieces)
+
+
+def seconds_of(retry_after: str | None) -> float:
+    """The pause that a Retry-After asks for, in seconds; 0 where it is none."""
+    if retry_after is None:
+        return 0.0
+    if retry_after.strip().isdecimal():
+        return float(retry_after)
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+    except ValueError:
+        return 0.0
+
+
+async def at_once(work: Callable[[Any], Awaitable[None]], items: Any, in_flight: int) -> None:
+    """Do `work` for each item, `in_flight` at a time; the iterator is asked for one when a place is free.
+
+    The first error ends the others and is raised.
+    """
+    iterator = iter(items)
+
+    async def worker() -> None:
+        for item in iterator:
+            await work(item)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(in_flight):
+                group.create_task(worker())
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None

@@ -1,0 +1,373 @@
+"""Articles of the PMC Cloud Service: what is listed, what of it is wanted, and how it gets into a store."""
+
+import hashlib
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from biolm.papers.bucket import BUCKET, METADATA, Bucket
+from biolm.papers.client import Answer, Client, Damaged, Gone, Refused, Unanswered, at_once
+from biolm.papers.metadata import Metadata, head_facts, object_of, parse_metadata
+from biolm.papers.metadata_cache import MetadataCache
+from biolm.papers.report import Report
+from biolm.papers.selection import Selection
+from biolm.papers.writer import StoreWriter
+from biolm.progress import Progress
+
+PASSES = 3
+"""How often what got no answer is tried again in the end, after everything else."""
+MOST_METADATA_BYTES = 4 << 20
+_SAME_ANSWERS = 3
+_BATCH = 8192
+_MD5 = re.compile("[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A version of an article that may be wanted."""
+
+    name: str
+    """ "PMC123.1"."""
+    etag: str
+    """As it was listed."""
+    modified: datetime | None
+    held_state: str | None = None
+    """How the store has it; None where it does not."""
+    held_md5: str | None = None
+    held_etag: str | None = None
+    metadata: str | None = None
+    """What is known of it, where the listed ETag is that of what is known."""
+
+
+def names_of(listed: pa.Table) -> pa.ChunkedArray:
+    """ "PMC123.1" of each row of LISTED."""
+    text = [listed[name].cast(pa.string()) for name in ("pmcid", "version")]
+    return pc.binary_join_element_wise(pc.binary_join_element_wise("PMC", text[0], ""), text[1], ".")
+
+
+def narrowed(listed: pa.Table, selection: Selection, found: set[int] | None) -> pa.Table:
+    """What of the listed is wanted as far as its ids and days tell; `found`: PMCIDs that ESearch gave."""
+    if selection.ids is not None:
+        listed = listed.filter(pc.is_in(listed["pmcid"], pa.array([int(name[3:]) for name in selection.ids])))
+    if found is not None:
+        listed = listed.filter(pc.is_in(listed["pmcid"], pa.array(sorted(found), pa.int64())))
+    if selection.pmcids is not None:
+        low, high = selection.bounds()
+        listed = listed.filter(
+            pc.and_(pc.greater_equal(listed["pmcid"], low), pc.less_equal(listed["pmcid"], high))
+        )
+    if selection.changed_since is not None:
+        day = datetime.combine(date.fromisoformat(selection.changed_since), datetime.min.time(), UTC)
+        listed = listed.filter(pc.greater_equal(listed["modified"], pa.scalar(day, pa.timestamp("s", "UTC"))))
+    return listed
+
+
+def to_do(listed: pa.Table, known: pa.Table) -> pa.Table:
+    """The listed versions that the store lacks, has withdrawn, or has with another ETag; by number and version."""
+    held = known.select(["id", "state", "md5", "etag"]).rename_columns(
+        ["name", "held_state", "held_md5", "held_etag"]
+    )
+    table = listed.append_column("name", names_of(listed)).join(held, "name", join_type="left outer")
+    changed = pc.not_equal(pc.fill_null(table["held_etag"], ""), table["etag"])
+    absent = pc.or_(
+        pc.is_null(table["held_state"]), pc.equal(pc.fill_null(table["held_state"], ""), "withdrawn")
+    )
+    return table.filter(pc.or_(absent, changed)).sort_by([("pmcid", "ascending"), ("version", "ascending")])
+
+
+def sample_order(numbers: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """The numbers in an order that a seed chooses; those that come later change the order of no others.
+
+    The finalizer of SplitMix64 (Steele, Lea & Flood 2014) over number and seed.
+    """
+    with np.errstate(over="ignore"):
+        mixed = numbers.astype(np.uint64) + np.uint64(seed % 2**64) * np.uint64(0x9E3779B97F4A7C15)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+        mixed ^= mixed >> np.uint64(31)
+    return numbers[np.lexsort((numbers, mixed))]
+
+
+@dataclass(slots=True, kw_only=True)
+class CloudFetch:
+    """One pass over candidates: their metadata, the choice, their XML, the store."""
+
+    bucket: Bucket
+    cache: MetadataCache
+    selection: Selection
+    report: Report
+    in_flight: int
+    writer: StoreWriter | None
+    """None to look and keep nothing."""
+    on_article: Callable[[bytes], None] = lambda xml: None
+    """Told of each article's XML as it comes."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """"new", "changed", "facts", "withdrawn", "unchanged", and "not wanted: ..." by reason."""
+    xml_bytes: int = 0
+    _again: list[Candidate] = field(default_factory=list)
+
+    @property
+    def client(self) -> Client:
+        """What asks."""
+        return self.bucket.client
+
+    async def run(self, table: pa.Table, progress: Progress) -> None:
+        """Do all rows of `to_do`. Problems go to the report; raises InputError where the service is down."""
+        done, started = 0, time.monotonic()
+
+        async def one(candidate: Candidate) -> None:
+            nonlocal done
+            await self._candidate(candidate)
+            done += 1
+            seconds = max(time.monotonic() - started, 1e-3)
+            fetched = self.counts["new"] + self.counts["changed"]
+            progress.update(
+                done,
+                f"{fetched:,} fetched, {fetched / seconds:,.0f}/s, {self.xml_bytes / 1e6 / seconds:,.1f} MB/s",
+            )
+
+        progress.start("fetch articles", table.num_rows, "articles")
+        try:
+            await at_once(one, self._candidates(table), self.in_flight)
+            for _ in range(PASSES - 1):
+                again, self._again = self._again, []
+                if not again:
+                    break
+                done -= len(again)
+                await at_once(one, again, self.in_flight)
+            for candidate in self._again:
+                self.report.add(candidate.name, "unanswered", "no answer after all tries")
+        finally:
+            self.cache.save()
+        progress.finish(self.summary())
+
+    def summary(self) -> str:
+        """One line for people."""
+        said = [f"{count:,} {name}" for name, count in sorted(self.counts.items()) if count]
+        return ", ".join(said or ["nothing to do"]) + f", {self.xml_bytes / 1e6:,.1f} MB of XML"
+
+    def _candidates(self, table: pa.Table) -> Iterator[Candidate]:
+        """Rows of `to_do`: first those whose metadata are kept, then the others in their order."""
+        names, etags = table["name"].combine_chunks(), table["etag"].combine_chunks()
+        kept = np.zeros(table.num_rows, bool)
+        place: dict[str, int] = {}
+        columns = table.select(["name", "etag", "modified", "held_state", "held_md5", "held_etag"])
+        for name, metadata in self.cache.find(names, etags):
+            if not place:
+                place = {found: row for row, found in enumerate(names.to_pylist())}
+            row = place[name]
+            kept[row] = True
+            values = columns.slice(row, 1).to_pylist()[0]
+            yield Candidate(**values, metadata=metadata)
+        rest = columns.filter(pa.array(~kept))
+        for begin in range(0, rest.num_rows, _BATCH):
+            for values in rest.slice(begin, _BATCH).to_pylist():
+                yield Candidate(**values)
+
+    async def wanted_numbers(self, listed: pa.Table, count: int, seed: int, progress: Progress) -> list[int]:
+        """The first `count` PMCIDs in the seed's order of which any version is wanted."""
+        listed = listed.append_column("name", names_of(listed))
+        order = sample_order(np.unique(listed["pmcid"].to_numpy()), seed)
+        chosen: list[int] = []
+        looked = 0
+        progress.start("choose the sample", count, "articles")
+        while len(chosen) < count and looked < len(order):
+            rate = max(len(chosen) / looked, 0.01) if looked else 1.0
+            numbers = order[looked : looked + max(32, int(1.2 * (count - len(chosen)) / rate))]
+            looked += len(numbers)
+            part = listed.filter(pc.is_in(listed["pmcid"], pa.array(numbers)))
+            wanted = await self._wanted(part)
+            chosen += [number for number in numbers.tolist() if number in wanted]
+            progress.update(min(len(chosen), count))
+        progress.finish(f"{min(len(chosen), count):,} of {looked:,} articles that were looked at")
+        return chosen[:count]
+
+    async def _wanted(self, listed: pa.Table) -> set[int]:
+        """PMCIDs of which any version is wanted, by their metadata."""
+        wanted: set[int] = set()
+        nothing = pa.array([None] * listed.num_rows, pa.string())
+        for name in ("held_state", "held_md5", "held_etag"):
+            listed = listed.append_column(name, nothing)
+
+        async def look(candidate: Candidate) -> None:
+            with suppress(Gone, Refused, Unanswered, ValueError):
+                _, said = await self._metadata(candidate)
+                if self.selection.refusal(said) is None:
+                    wanted.add(int(candidate.name[3:].partition(".")[0]))
+
+        await at_once(look, self._candidates(listed), self.in_flight)
+        self.cache.save()
+        return wanted
+
+    async def _candidate(self, candidate: Candidate) -> None:
+        try:
+            await self._take(candidate)
+        except Gone:
+            self.report.add(candidate.name, "gone", "listed, but not there any more")
+        except Refused as error:
+            self.report.add(candidate.name, "refused", str(error))
+        except Damaged as error:
+            self.report.add(candidate.name, "damaged", str(error))
+        except Unanswered:
+            self._again.append(candidate)
+        except ValueError as error:
+            self.report.add(candidate.name, "bad metadata", str(error))
+
+    async def _take(self, candidate: Candidate) -> None:
+        """One candidate, from its metadata to its row in the store."""
+        held = candidate.held_state if candidate.held_state != "withdrawn" else None
+        answer, said = await self._metadata(candidate)
+        etag = answer.etag or candidate.etag
+        if held and etag == candidate.held_etag:
+            self.counts["unchanged"] += 1  # the listing is older than the store
+            return
+        refusal = self.selection.refusal(said)
+        if refusal and not (
+            held and refusal == "retracted"
+        ):  # what is held and retracted now is marked, not dropped
+            self.counts[f"not wanted: {refusal}"] += 1
+            if held:
+                self._add(
+                    candidate, said, answer, etag, state="withdrawn", note=f"no longer wanted: {refusal}"
+                )
+                self.counts["withdrawn"] += 1
+            return
+        if not said.xml_url:
+            raise Damaged("its metadata name no XML")
+        for tried in range(2):
+            key, md5 = object_of(said.xml_url, BUCKET)
+            if md5 is not None and md5 == candidate.held_md5:
+                self._add(candidate, said, answer, etag, state="facts", md5=md5)
+                self.counts["facts"] += 1
+                return
+            url = self.bucket.url(key)
+            try:
+                xml = await self._xml(url, md5)
+                break
+            except (Damaged, Gone):  # the article may have been replaced since its metadata were read
+                before = said.xml_url
+                if tried:
+                    raise
+                answer = await self._ask(candidate.name)
+                said, etag = self._parsed(candidate.name, answer.body), answer.etag or candidate.etag
+                if said.xml_url == before:
+                    raise
+        self.xml_bytes += len(xml)
+        self.on_article(xml)
+        self._add(candidate, said, answer, etag, state="article", url=url, xml=xml, **head_facts(xml))
+        self.counts["changed" if candidate.held_state else "new"] += 1
+
+    async def _xml(self, url: str, md5: str | None) -> bytes:
+        answer = await self.client.get(url, md5=md5)
+        if md5 is None and _MD5.fullmatch(answer.etag):
+            answer = await _same(self.client, url, answer)
+        return answer.body
+
+    async def _metadata(self, candidate: Candidate) -> tuple[Answer, Metadata]:
+        """What the service says of a candidate. Raises ValueError where that is of another article, or nothing."""
+        if candidate.metadata is not None:
+            answer = Answer(200, {"etag": candidate.etag}, candidate.metadata.encode())
+        else:
+            answer = await self._ask(candidate.name)
+        said = self._parsed(candidate.name, answer.body)
+        if candidate.metadata is None and answer.etag:
+            self.cache.add(candidate.name, answer.etag, answer.body.decode("utf-8", "replace"))
+        return answer, said
+
+    async def _ask(self, name: str) -> Answer:
+        url = self.bucket.url(f"{METADATA}{name}.json")
+        return await _same(self.client, url, await self.client.get(url, most_bytes=MOST_METADATA_BYTES))
+
+    def _parsed(self, name: str, body: bytes) -> Metadata:
+        said = parse_metadata(body)
+        if said.name.upper() != name:
+            raise ValueError(f"metadata of {said.name[:40]!r}")
+        return said
+
+    def _add(
+        self, candidate: Candidate, said: Metadata, answer: Answer, etag: str, *, state: str, **values: Any
+    ) -> None:
+        if self.writer is None:
+            return
+        xml = values.get("xml")
+        if xml is not None:
+            values |= {"md5": hashlib.md5(xml, usedforsecurity=False).hexdigest(), "bytes": len(xml)}
+        self.writer.add(
+            source="pmc",
+            id=candidate.name,
+            state=state,
+            etag=etag,
+            modified=candidate.modified,
+            licence=said.licence,
+            manuscript=said.manuscript,
+            retracted=said.retracted,
+            metadata=answer.body.decode("utf-8", "replace"),
+            **values,
+        )
+
+
+async def _same(client: Client, url: str, answer: Answer) -> Answer:
+    """An answer whose bytes have the MD5 that its ETag is, or that came three times the same.
+
+    S3's ETag of an object that was put in one piece is its MD5; other servers may have other ETags.
+    """
+    for _ in range(_SAME_ANSWERS - 1):
+        if (
+            not _MD5.fullmatch(answer.etag)
+            or hashlib.md5(answer.body, usedforsecurity=False).hexdigest() == answer.etag
+        ):
+            break
+        client.traffic.again["wrong MD5"] += 1
+        again = await client.get(url)
+        if again.body == answer.body:
+            break
+        answer = again
+    return answer
+
+
+async def withdrawals(
+    fetch: CloudFetch, held: Iterable[dict[str, Any]], listed: pa.Table, progress: Progress
+) -> list[dict[str, Any]]:
+    """Mark what is held, not listed, and really gone. Returns the rows that are there all the same."""
+    names = set(names_of(listed).to_pylist())
+    missing = [row for row in held if row["id"] not in names]
+    there: list[dict[str, Any]] = []
+
+    async def ask(row: dict[str, Any]) -> None:
+        try:
+            await fetch.client.get(
+                fetch.bucket.url(f"{METADATA}{row['id']}.json"), most_bytes=MOST_METADATA_BYTES
+            )
+        except Gone:
+            if fetch.writer is not None:
+                kept = {
+                    key: row[key] for key in ("source", "id", "etag", "licence", "journal", "year", "type")
+                }
+                fetch.writer.add(
+                    **kept, state="withdrawn", md5=row["md5"], note="no longer at the service", **_flags(row)
+                )
+            fetch.counts["withdrawn"] += 1
+        except (Refused, Unanswered) as error:
+            fetch.report.add(row["id"], "unanswered", f"neither listed nor certainly gone: {error}")
+        else:
+            there.append(row)
+
+    if missing:
+        progress.start("look for what is not listed", len(missing), "articles")
+        await at_once(ask, missing, fetch.in_flight)
+        progress.finish(f"{len(missing) - len(there):,} of {len(missing):,} are gone")
+    return there
+
+
+def _flags(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in ("manuscript", "retracted")}

@@ -1,0 +1,105 @@
+"""ESearch of NCBI's E-utilities: which PMCIDs a query finds.
+
+More than LIMIT ids are not given for one query, so larger answers are cut by the date on which articles were
+released in PMC, down to single days.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import date, timedelta
+from typing import Any
+
+from biolm.errors import InputError
+from biolm.papers.client import Client, Gone, Refused, Unanswered
+
+LIMIT = 9_999
+"""Ids of one answer: NCBI's bound is 10,000, and was 9,999 where it counts from 0."""
+FIRST_DAY = date(1990, 1, 1)
+"""No article was released in PMC before."""
+RATE_LIMITED_TRIES = 5
+
+
+async def search_pmc(
+    client: Client,
+    endpoint: str,
+    term: str,
+    *,
+    key: str | None = None,
+    contact: str | None = None,
+    limit: int = LIMIT,
+) -> set[int]:
+    """Numbers of the PMCIDs that a query finds.
+
+    Raises InputError where ESearch does not understand it, finds nothing, or cannot be asked.
+    """
+    ask = _Asker(client, endpoint, key, contact)
+    first = await ask(term, limit)
+    total = int(first["count"])
+    if not total:
+        raise InputError(
+            f"ESearch finds no article in PMC for {term!r}{_complaint(first)}; ask for something else"
+        )
+    if total <= limit:
+        return _ids(first)
+    found: set[int] = set()
+    today = date.today() + timedelta(days=2)
+    spans = [(FIRST_DAY, today)]
+    while spans:
+        begin, end = spans.pop()
+        part = await ask(f"({term}) AND {begin:%Y/%m/%d}:{end:%Y/%m/%d}[pmcrdat]", limit)
+        count = int(part["count"])
+        if count <= limit:
+            found |= _ids(part)
+        elif begin == end:
+            raise InputError(
+                f"ESearch finds {count:,} articles released on {begin} for {term!r}, and gives {limit:,} at most; "
+                "narrow the query, or take its articles from the inventory"
+            )
+        else:
+            middle = begin + (end - begin) // 2
+            spans += [(begin, middle), (middle + timedelta(days=1), end)]
+    return found
+
+
+class _Asker:
+    """One question after another to ESearch."""
+
+    def __init__(self, client: Client, endpoint: str, key: str | None, contact: str | None) -> None:
+        self._client, self._url = client, f"{endpoint}/esearch.fcgi"
+        self._always = {"db": "pmc", "retmode": "json", "tool": "biolm"}
+        if key:
+            self._always["api_key"] = key
+        if contact and "@" in contact:
+            self._always["email"] = contact
+
+    async def __call__(self, term: str, retmax: int) -> Mapping[str, Any]:
+        params = {**self._always, "term": term, "retmax": str(retmax)}
+        for _ in range(RATE_LIMITED_TRIES):
+            try:
+                answer = await self._client.get(self._url, params=params)
+                said = json.loads(answer.body, strict=False)
+                if "error" in said and "rate limit" in str(said["error"]):  # also with status 200
+                    continue
+                result: Mapping[str, Any] = said["esearchresult"]
+                if complaint := result.get("ERROR"):
+                    raise InputError(f"ESearch refuses {term!r}: {complaint}; see PMC's help on searching")
+                int(result["count"])
+                return result
+            except (Gone, Refused, Unanswered) as error:
+                raise InputError(
+                    f"ESearch at {self._url} does not answer ({error}); try again later"
+                ) from None
+            except (ValueError, KeyError, TypeError):
+                raise InputError(
+                    f"{self._url} answers nothing that ESearch would; check --endpoint eutils=URL"
+                ) from None
+        raise InputError(f"ESearch at {self._url} limits our rate; try again later, or set NCBI_API_KEY")
+
+
+def _ids(result: Mapping[str, Any]) -> set[int]:
+    return {int(word) for word in result.get("idlist", [])}
+
+
+def _complaint(result: Mapping[str, Any]) -> str:
+    words = [word for found in (result.get("errorlist") or {}).values() for word in found]
+    return f" (it does not know {', '.join(map(str, words))})" if words else ""

@@ -1,0 +1,225 @@
+"""Services that give large files in folders: Europe PMC's bundles, PubMed's baseline and updates.
+
+A file is kept as it comes: packed well already, and read in a stream. It is whole when it has the MD5 that the
+service states, or else when its gzip checksum is right.
+"""
+
+import asyncio
+import hashlib
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+from zlib import error as ZlibError
+
+import numpy as np
+import pyarrow as pa
+from isal import igzip, isal_zlib
+
+from biolm.errors import ConfigError, InputError
+from biolm.papers.client import Answer, Client, Damaged, Gone, Refused, Unanswered, at_once
+from biolm.papers.cloud import sample_order
+from biolm.papers.report import Report
+from biolm.papers.selection import Selection
+from biolm.papers.services import EUROPE_PMC, PUBMED
+from biolm.papers.writer import StoreWriter, place_file
+from biolm.progress import Progress
+
+IN_FLIGHT = 4
+"""Files at the same time: they are large, and their servers small."""
+WRONG_TRIES = 3
+_FOLDERS = {EUROPE_PMC.name: ("",), PUBMED.name: ("baseline/", "updatefiles/")}
+_NAMES = {
+    EUROPE_PMC.name: re.compile(r"PMC(\d+)_PMC(\d+)\.xml\.gz"),
+    PUBMED.name: re.compile(r"pubmed\d\dn\d{4}\.xml\.gz"),
+}
+_MD5_FILE = re.compile(r"(?:^|[=\s])([0-9a-f]{32})(?:\s|$)", re.IGNORECASE)
+
+
+@dataclass(slots=True, kw_only=True)
+class FileFetch:
+    """One pass over the files of a service."""
+
+    client: Client
+    service: str
+    endpoint: str
+    report: Report
+    writer: StoreWriter
+    counts: Counter[str] = field(default_factory=Counter)
+    read_bytes: int = 0
+
+    async def run(self, names: list[str], known: pa.Table, progress: Progress) -> None:
+        """Bring what is new or changed of the named files. Problems go to the report."""
+        held = {row["id"]: row for row in known.to_pylist() if row["state"] == "file"}
+        done = 0
+
+        def tick(more: int) -> None:
+            self.read_bytes += more
+            progress.update(done, f"{self.read_bytes / 1e6:,.0f} MB")
+
+        async def one(name: str) -> None:
+            nonlocal done
+            try:
+                await self._file(name, held.get(name), tick)
+            except Gone:
+                self.report.add(name, "gone", "listed, but not there any more")
+            except Refused as error:
+                self.report.add(name, "refused", str(error))
+            except Damaged as error:
+                self.report.add(name, "damaged", str(error))
+            except Unanswered as error:
+                self.report.add(name, "unanswered", str(error))
+            done += 1
+            progress.update(done, f"{self.read_bytes / 1e6:,.0f} MB")
+
+        progress.start(f"fetch files of {self.service}", len(names), "files")
+        await at_once(one, names, IN_FLIGHT)
+        said = [f"{count:,} {name}" for name, count in sorted(self.counts.items()) if count]
+        progress.finish(", ".join(said or ["nothing to do"]) + f", {self.read_bytes / 1e6:,.1f} MB")
+
+    def withdraw(self, listed: list[str], known: pa.Table) -> None:
+        """Mark the files that the service has no more: a new baseline's predecessors, bundles cut otherwise."""
+        for row in known.to_pylist():
+            if row["state"] == "file" and row["id"] not in set(listed):
+                self.writer.add(
+                    source=self.service,
+                    id=row["id"],
+                    state="withdrawn",
+                    md5=row["md5"],
+                    etag=row["etag"],
+                    note="no longer at the service",
+                )
+                self.counts["withdrawn"] += 1
+
+    async def _file(self, name: str, held: dict[str, Any] | None, tick: Any) -> None:
+        url = f"{self.endpoint}/{quote(name)}"
+        head = await self.client.get(url, method="HEAD")
+        path = place_file(self.writer.folder, self.service, name)
+        if held and held["etag"] == stamp(head) and path.is_file() and path.stat().st_size == held["bytes"]:
+            self.counts["unchanged"] += 1
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")
+        for tried in range(1, WRONG_TRIES + 1):
+            stated = await self._stated_md5(url)
+            answer = await self.client.download(url, partial, tick=tick)
+            found, why = await asyncio.to_thread(_checked, partial, stated)
+            if why is None:
+                break
+            partial.unlink()
+            self.client.traffic.again[why] += 1
+            if tried == WRONG_TRIES:
+                raise Damaged(f"{why}, {tried} times")
+        partial.replace(path)
+        self.writer.add(
+            source=self.service,
+            id=name,
+            state="file",
+            md5=found,
+            bytes=path.stat().st_size,
+            etag=stamp(head),
+            modified=modified(answer),
+            url=url,
+        )
+        self.writer.flush()
+        self.counts["changed" if held else "new"] += 1
+
+    async def _stated_md5(self, url: str) -> str | None:
+        if self.service != PUBMED.name:
+            return None
+        try:
+            said = (await self.client.get(f"{url}.md5", most_bytes=4096)).body.decode("ascii", "replace")
+        except Gone:
+            return None
+        found = _MD5_FILE.search(said)
+        return found[1].lower() if found else None
+
+
+async def listed_files(client: Client, service: str, endpoint: str) -> list[str]:
+    """Names of the service's files, as places below its endpoint. Raises InputError where it lists none."""
+    names: list[str] = []
+    for folder in _FOLDERS[service]:
+        try:
+            page = await client.get(f"{endpoint}/{folder}", most_bytes=64 << 20)
+        except (Gone, Refused, Unanswered) as error:
+            raise InputError(
+                f"{endpoint}/{folder} cannot be listed ({error}); check --endpoint {service}=URL"
+            ) from None
+        found = sorted(name for name in _links(page.body) if _NAMES[service].fullmatch(name))
+        names += [f"{folder}{name}" for name in found]
+    if not names:
+        raise InputError(f"{endpoint} lists no files of {service}; check --endpoint {service}=URL")
+    return names
+
+
+def chosen_files(names: list[str], service: str, selection: Selection) -> list[str]:
+    """The files that a selection asks for. Raises ConfigError for what files cannot be chosen by."""
+    possible = {"sample", "seed", "retracted"} | ({"pmcids"} if service == EUROPE_PMC.name else set())
+    if impossible := set(selection.settings()) - possible:
+        option = min(impossible).replace("_", "-")
+        raise ConfigError(
+            f"files of {service} hold thousands of papers and cannot be chosen by --{option}; "
+            "fetch them, and filter with `biolm corpus build`"
+        )
+    if selection.pmcids is not None:
+        low, high = selection.bounds()
+        spans = {name: tuple(map(int, _NAMES[service].fullmatch(name).groups())) for name in names}  # type: ignore[union-attr]
+        names = [name for name in names if spans[name][0] <= high and spans[name][1] >= low]
+    if selection.sample is not None:
+        names = sorted(names)
+        order = sample_order(np.arange(len(names)), selection.seed)
+        names = sorted(names[place] for place in order[: selection.sample])
+    return names
+
+
+def stamp(answer: Answer) -> str:
+    """What tells one state of a file from another: its ETag, else its time and size."""
+    headers = answer.headers
+    return answer.etag or f"{headers.get('last-modified', '')} {headers.get('content-length', '')}".strip()
+
+
+def modified(answer: Answer) -> datetime | None:
+    """When the service says that a file was last changed."""
+    try:
+        return parsedate_to_datetime(answer.headers["last-modified"]).astimezone(UTC)
+    except (KeyError, ValueError):
+        return None
+
+
+def _checked(path: Path, stated: str | None) -> tuple[str, str | None]:
+    """The MD5 of a file, and what is wrong with it."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "md5").hexdigest()
+    if stated is not None:
+        return found, None if found == stated else "wrong MD5"
+    try:
+        with igzip.open(path, "rb") as packed:
+            while packed.read(1 << 20):
+                pass
+    except (OSError, EOFError, ZlibError, isal_zlib.error):
+        return found, "damaged gzip"
+    return found, None
+
+
+class _Links(HTMLParser):
+    """Names of the files that a page links to, in its own folder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        address = dict(attrs).get("href") if tag == "a" else None
+        if address:
+            self.names.add(unquote(urlsplit(address).path).rpartition("/")[2])
+
+
+def _links(page: bytes) -> set[str]:
+    parser = _Links()
+    parser.feed(page.decode("utf-8", "replace"))
+    return parser.names
