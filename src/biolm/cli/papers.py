@@ -12,7 +12,7 @@ from biolm.cli.settings import given, settings_options
 from biolm.papers.selection import Selection
 
 if TYPE_CHECKING:
-    from biolm.papers.fetch import Fetching, Outcome
+    from biolm.papers.runs import Fetching, Outcome
 
 
 @click.group()
@@ -46,7 +46,7 @@ def _asking_options(command: Any) -> Any:
 
 def _fetching(endpoint: tuple[str, ...], in_flight: int, contact: str | None) -> "Fetching":
     from biolm.papers.client import HttpConfig
-    from biolm.papers.fetch import Fetching
+    from biolm.papers.runs import Fetching
 
     contact = contact or os.environ.get("BIOLM_CONTACT") or None
     return Fetching(endpoints=endpoint, http=HttpConfig(in_flight=in_flight, contact=contact))

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
@@ -112,6 +113,17 @@ class _Host:
     next_turn: float = 0.0
     not_before: float = 0.0
     answered: bool = False
+    proxy: str | None = None
+    """As the environment says (HTTPS_PROXY, NO_PROXY). aiohttp would look it up anew, in a thread, for each request."""
+
+
+def proxy_of(url: str) -> str | None:
+    """The proxy that the environment names for an address."""
+    parts = urlsplit(url)
+    if proxy_bypass(parts.hostname or ""):
+        return None
+    found = getproxies()
+    return found.get(parts.scheme) or found.get("all")
 
 
 @dataclass(slots=True)
@@ -136,7 +148,7 @@ class Client:
         self._given_up = 0
         self._limited = tuple(per_second or ())
         for beginning, rate in (per_second or {}).items():
-            self._hosts[beginning] = _Host(seconds_apart=1.0 / rate)
+            self._hosts[beginning] = _Host(seconds_apart=1.0 / rate, proxy=proxy_of(beginning))
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -148,7 +160,6 @@ class Client:
             ),
             headers={"User-Agent": config.user_agent, "Accept-Encoding": "identity"},
             auto_decompress=False,  # checksums are of the bytes as they lie there
-            trust_env=True,  # HTTPS_PROXY, NO_PROXY
         )
         return self
 
@@ -256,7 +267,9 @@ class Client:
         assert self._session is not None
         name = urlsplit(url).netloc
         beginning = next(filter(url.startswith, self._limited), name)
-        host = self._hosts.setdefault(beginning, _Host())
+        host = self._hosts.get(beginning)
+        if host is None:
+            host = self._hosts[beginning] = _Host(proxy=proxy_of(url))
         why = ""
         tried = wrong = 0
         while tried < (self.config.attempts if host.answered else min(self.config.attempts, FIRST_ATTEMPTS)):
@@ -268,7 +281,7 @@ class Client:
             tried += 1
             try:
                 async with self._session.request(
-                    method, url, params=params, headers=headers(), max_redirects=5
+                    method, url, params=params, headers=headers(), max_redirects=5, proxy=host.proxy
                 ) as response:
                     status = response.status
                     if status in _PASSING:

@@ -7,15 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from biolm.papers.bucket import BUCKET, METADATA, Bucket
+from biolm.papers.candidates import Candidate, names_of, sample_order
 from biolm.papers.client import Answer, Client, Damaged, Gone, Refused, Unanswered, at_once
 from biolm.papers.metadata import Metadata, head_facts, object_of, parse_metadata
 from biolm.papers.metadata_cache import MetadataCache
@@ -26,76 +25,13 @@ from biolm.progress import Progress
 
 PASSES = 3
 """How often what got no answer is tried again in the end, after everything else."""
+SAY_SECONDS = 0.2
 MOST_METADATA_BYTES = 4 << 20
 _SAME_ANSWERS = 3
 _BATCH = 8192
+_KEPT = ("source", "id", "md5", "etag", "modified", "licence", "manuscript", "retracted")
+"""What a paper keeps when it is withdrawn."""
 _MD5 = re.compile("[0-9a-f]{32}")
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A version of an article that may be wanted."""
-
-    name: str
-    """ "PMC123.1"."""
-    etag: str
-    """As it was listed."""
-    modified: datetime | None
-    held_state: str | None = None
-    """How the store has it; None where it does not."""
-    held_md5: str | None = None
-    held_etag: str | None = None
-    metadata: str | None = None
-    """What is known of it, where the listed ETag is that of what is known."""
-
-
-def names_of(listed: pa.Table) -> pa.ChunkedArray:
-    """ "PMC123.1" of each row of LISTED."""
-    text = [listed[name].cast(pa.string()) for name in ("pmcid", "version")]
-    return pc.binary_join_element_wise(pc.binary_join_element_wise("PMC", text[0], ""), text[1], ".")
-
-
-def narrowed(listed: pa.Table, selection: Selection, found: set[int] | None) -> pa.Table:
-    """What of the listed is wanted as far as its ids and days tell; `found`: PMCIDs that ESearch gave."""
-    if selection.ids is not None:
-        listed = listed.filter(pc.is_in(listed["pmcid"], pa.array([int(name[3:]) for name in selection.ids])))
-    if found is not None:
-        listed = listed.filter(pc.is_in(listed["pmcid"], pa.array(sorted(found), pa.int64())))
-    if selection.pmcids is not None:
-        low, high = selection.bounds()
-        listed = listed.filter(
-            pc.and_(pc.greater_equal(listed["pmcid"], low), pc.less_equal(listed["pmcid"], high))
-        )
-    if selection.changed_since is not None:
-        day = datetime.combine(date.fromisoformat(selection.changed_since), datetime.min.time(), UTC)
-        listed = listed.filter(pc.greater_equal(listed["modified"], pa.scalar(day, pa.timestamp("s", "UTC"))))
-    return listed
-
-
-def to_do(listed: pa.Table, known: pa.Table) -> pa.Table:
-    """The listed versions that the store lacks, has withdrawn, or has with another ETag; by number and version."""
-    held = known.select(["id", "state", "md5", "etag"]).rename_columns(
-        ["name", "held_state", "held_md5", "held_etag"]
-    )
-    table = listed.append_column("name", names_of(listed)).join(held, "name", join_type="left outer")
-    changed = pc.not_equal(pc.fill_null(table["held_etag"], ""), table["etag"])
-    absent = pc.or_(
-        pc.is_null(table["held_state"]), pc.equal(pc.fill_null(table["held_state"], ""), "withdrawn")
-    )
-    return table.filter(pc.or_(absent, changed)).sort_by([("pmcid", "ascending"), ("version", "ascending")])
-
-
-def sample_order(numbers: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """The numbers in an order that a seed chooses; those that come later change the order of no others.
-
-    The finalizer of SplitMix64 (Steele, Lea & Flood 2014) over number and seed.
-    """
-    with np.errstate(over="ignore"):
-        mixed = numbers.astype(np.uint64) + np.uint64(seed % 2**64) * np.uint64(0x9E3779B97F4A7C15)
-        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-            mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-        mixed ^= mixed >> np.uint64(31)
-    return numbers[np.lexsort((numbers, mixed))]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -123,13 +59,16 @@ class CloudFetch:
 
     async def run(self, table: pa.Table, progress: Progress) -> None:
         """Do all rows of `to_do`. Problems go to the report; raises InputError where the service is down."""
-        done, started = 0, time.monotonic()
+        done, said, started = 0, 0.0, time.monotonic()
 
         async def one(candidate: Candidate) -> None:
-            nonlocal done
+            nonlocal done, said
             await self._candidate(candidate)
             done += 1
-            seconds = max(time.monotonic() - started, 1e-3)
+            now = time.monotonic()
+            if now - said < SAY_SECONDS:
+                return
+            said, seconds = now, now - started
             fetched = self.counts["new"] + self.counts["changed"]
             progress.update(
                 done,
@@ -237,9 +176,8 @@ class CloudFetch:
         ):  # what is held and retracted now is marked, not dropped
             self.counts[f"not wanted: {refusal}"] += 1
             if held:
-                self._add(
-                    candidate, said, answer, etag, state="withdrawn", note=f"no longer wanted: {refusal}"
-                )
+                note = f"no longer wanted: {refusal}"
+                self._add(candidate, said, answer, etag, state="withdrawn", md5=candidate.held_md5, note=note)
                 self.counts["withdrawn"] += 1
             return
         if not said.xml_url:
@@ -252,7 +190,7 @@ class CloudFetch:
                 return
             url = self.bucket.url(key)
             try:
-                xml = await self._xml(url, md5)
+                xml, md5 = await self._xml(url, md5)
                 break
             except (Damaged, Gone):  # the article may have been replaced since its metadata were read
                 before = said.xml_url
@@ -264,14 +202,16 @@ class CloudFetch:
                     raise
         self.xml_bytes += len(xml)
         self.on_article(xml)
-        self._add(candidate, said, answer, etag, state="article", url=url, xml=xml, **head_facts(xml))
+        found = {"url": url, "xml": xml, "md5": md5, "bytes": len(xml), **head_facts(xml)}
+        self._add(candidate, said, answer, etag, state="article", **found)
         self.counts["changed" if candidate.held_state else "new"] += 1
 
-    async def _xml(self, url: str, md5: str | None) -> bytes:
+    async def _xml(self, url: str, md5: str | None) -> tuple[bytes, str]:
+        """The XML and its MD5, which metadata state; where they do not, the object's ETag does."""
         answer = await self.client.get(url, md5=md5)
-        if md5 is None and _MD5.fullmatch(answer.etag):
+        if md5 is None:
             answer = await _same(self.client, url, answer)
-        return answer.body
+        return answer.body, md5 or hashlib.md5(answer.body, usedforsecurity=False).hexdigest()
 
     async def _metadata(self, candidate: Candidate) -> tuple[Answer, Metadata]:
         """What the service says of a candidate. Raises ValueError where that is of another article, or nothing."""
@@ -299,9 +239,6 @@ class CloudFetch:
     ) -> None:
         if self.writer is None:
             return
-        xml = values.get("xml")
-        if xml is not None:
-            values |= {"md5": hashlib.md5(xml, usedforsecurity=False).hexdigest(), "bytes": len(xml)}
         self.writer.add(
             source="pmc",
             id=candidate.name,
@@ -350,12 +287,8 @@ async def withdrawals(
             )
         except Gone:
             if fetch.writer is not None:
-                kept = {
-                    key: row[key] for key in ("source", "id", "etag", "licence", "journal", "year", "type")
-                }
-                fetch.writer.add(
-                    **kept, state="withdrawn", md5=row["md5"], note="no longer at the service", **_flags(row)
-                )
+                kept = {name: row[name] for name in _KEPT}
+                fetch.writer.add(**kept, state="withdrawn", note="no longer at the service")
             fetch.counts["withdrawn"] += 1
         except (Refused, Unanswered) as error:
             fetch.report.add(row["id"], "unanswered", f"neither listed nor certainly gone: {error}")
@@ -367,7 +300,3 @@ async def withdrawals(
         await at_once(ask, missing, fetch.in_flight)
         progress.finish(f"{len(missing) - len(there):,} of {len(missing):,} are gone")
     return there
-
-
-def _flags(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in ("manuscript", "retracted")}

@@ -12,11 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from biolm.papers.candidates import sample_order, to_do
 from biolm.papers.client import Client, Gone, Refused, Unanswered, at_once
-from biolm.papers.cloud import sample_order, to_do
-from biolm.papers.fetch import Fetching, check_source, choose, opened_cloud
+from biolm.papers.cloud_runs import choose, opened_cloud
+from biolm.papers.fetch import check_source
 from biolm.papers.files import chosen_files, listed_files
 from biolm.papers.own import OwnFolder, is_paper, local_address, source_name
+from biolm.papers.runs import Fetching
 from biolm.papers.selection import Selection
 from biolm.papers.services import PMC, SERVICES, endpoints
 from biolm.papers.store import is_store, read_index

@@ -22,8 +22,8 @@ import pyarrow as pa
 from isal import igzip, isal_zlib
 
 from biolm.errors import ConfigError, InputError
+from biolm.papers.candidates import sample_order
 from biolm.papers.client import Answer, Client, Damaged, Gone, Refused, Unanswered, at_once
-from biolm.papers.cloud import sample_order
 from biolm.papers.report import Report
 from biolm.papers.selection import Selection
 from biolm.papers.services import EUROPE_PMC, PUBMED

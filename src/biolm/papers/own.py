@@ -86,10 +86,7 @@ class OwnFetch:
         for row in known.to_pylist():
             if row["state"] != "withdrawn" and row["id"] not in listed:
                 self.writer.add(
-                    **{
-                        key: row[key]
-                        for key in ("source", "id", "md5", "etag", "licence", "journal", "year", "type")
-                    },
+                    **{name: row[name] for name in ("source", "id", "md5", "etag", "licence", "retracted")},
                     state="withdrawn",
                     note="no longer in the folder",
                 )

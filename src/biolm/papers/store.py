@@ -52,6 +52,8 @@ ROWS = pa.schema(
 FACTS = tuple(name for name in ROWS.names if name not in ("url", "metadata", "xml"))
 """What the index repeats."""
 PLACES = ("facts_shard", "facts_row", "xml_shard", "xml_row", "xml_md5")
+OF_XML = ("bytes", "journal", "year", "type", "xml_shard", "xml_row", "xml_md5")
+"""Columns of the index that are those of the last XML."""
 _REPEATED = ("source", "state", "licence", "journal", "year", "type", "manuscript", "retracted", "note")
 _SHARD = re.compile(r"(\d{6,})\.parquet")
 _COVERS = b"biolm.covers"
@@ -238,10 +240,13 @@ def resolved(tables: Sequence[pa.Table]) -> pa.Table:
     xml = np.full(len(last), -1)
     xml[code[holding]] = holding
     facts = log.take(last)
-    found = log.select(["xml_shard", "xml_row", "xml_md5"]).take(pa.array(xml, pa.int64(), mask=xml < 0))
-    for name in found.column_names:
-        filled = found[name] if name == "xml_md5" else pc.fill_null(found[name], -1)
-        facts = facts.set_column(facts.column_names.index(name), name, filled)
+    found = log.select(OF_XML).take(pa.array(xml, pa.int64(), mask=xml < 0))
+    for name in OF_XML:
+        value = (
+            found[name] if name != "bytes" else pc.coalesce(found[name], facts[name])
+        )  # a file has bytes too
+        value = pc.fill_null(value, -1) if name in ("xml_shard", "xml_row") else value
+        facts = facts.set_column(facts.column_names.index(name), name, value)
     held = pc.fill_null(pc.equal(facts["xml_md5"], facts["md5"]), False)
     usable = pc.or_(pc.is_in(facts["state"], pa.array(["withdrawn", "file"])), held)
     return facts.filter(usable).sort_by([("source", "ascending"), ("id", "ascending")])
