@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from biolm.artifacts import atomic_file, kind_of, read_manifest
 from biolm.errors import ArtifactError
@@ -252,23 +253,15 @@ def resolved(tables: Sequence[pa.Table]) -> pa.Table:
     return facts.filter(usable).sort_by([("source", "ascending"), ("id", "ascending")])
 
 
-def write_shard(path: Path, batches: pa.Table, row_group_bytes: int) -> None:
-    """Rows as a shard, atomically, sorted by source and id, in row groups of about so many bytes of XML."""
-    order = (
-        pa.table(
-            {
-                "source": batches["source"],
-                "length": pc.binary_length(batches["id"]),  # PMC99 before PMC100
-                "id": batches["id"],
-                "row": np.arange(batches.num_rows),
-            }
-        )
-        .sort_by([(name, "ascending") for name in ("source", "length", "id", "row")])["row"]
-        .to_numpy()
-    )
-    sizes = pc.fill_null(pc.binary_length(batches["xml"]), 0).to_numpy()[order].astype(np.int64)
-    groups = np.cumsum(sizes) // row_group_bytes
+def write_shard(path: Path, batches: Sequence[pa.RecordBatch], row_group_bytes: int) -> None:
+    """Rows as a shard, atomically, sorted by source and id, in row groups of about so many bytes of XML.
+
+    Memory is that of a row group, where the batches are mapped from a file.
+    """
+    order, sizes = _order(batches)
+    groups = np.cumsum(sizes[order]) // row_group_bytes
     bounds = np.flatnonzero(np.diff(groups, prepend=-1))
+    ends = np.cumsum([batch.num_rows for batch in batches])
     with (
         atomic_file(path) as partial,
         pq.ParquetWriter(
@@ -281,5 +274,26 @@ def write_shard(path: Path, batches: pa.Table, row_group_bytes: int) -> None:
         ) as writer,
     ):
         for begin, end in zip(bounds, [*bounds[1:], len(order)], strict=True):
-            part = batches.take(order[begin:end])
-            writer.write_table(part, row_group_size=max(1, end - begin))
+            rows = order[begin:end]
+            places = np.searchsorted(ends, rows, side="right")
+            # Row by row: to take rows of a chunked column, Arrow would first make one of all its chunks.
+            parts = [
+                batches[place].slice(int(row - ends[place]) + batches[place].num_rows, 1)
+                for place, row in zip(places.tolist(), rows.tolist(), strict=True)
+            ]
+            writer.write_table(pa.Table.from_batches(parts).combine_chunks(), row_group_size=len(rows))
+
+
+def _order(batches: Sequence[pa.RecordBatch]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The places of rows by source and id, PMC99 before PMC100; and the XML bytes of each row."""
+    facts = pa.Table.from_batches([batch.select(["source", "id", "xml"]) for batch in batches])
+    keys = pa.table(
+        {
+            "source": facts["source"],
+            "length": pc.binary_length(facts["id"]),
+            "id": facts["id"],
+            "row": np.arange(facts.num_rows),
+        }
+    )
+    order = keys.sort_by([(name, "ascending") for name in keys.column_names])["row"].to_numpy()
+    return order, pc.fill_null(pc.binary_length(facts["xml"]), 0).to_numpy().astype(np.int64)

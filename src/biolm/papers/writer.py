@@ -180,7 +180,7 @@ def seal(spool: Path, shard: Path) -> None:
     """Write the shard of a spool, and remove the spool. Memory is that of a row group: the spool is mapped."""
     batches = list(whole_batches(spool, ROWS))
     if batches:
-        write_shard(shard, pa.Table.from_batches(batches), ROW_GROUP_BYTES)
+        write_shard(shard, batches, ROW_GROUP_BYTES)
     spool.unlink()
 
 
