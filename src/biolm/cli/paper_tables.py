@@ -1,6 +1,6 @@
 """What `biolm papers` prints for people."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -8,81 +8,129 @@ if TYPE_CHECKING:
 
 TOP = 12
 """Values of each kind that are named."""
+_NAME_COLUMNS = 40
+_BAR_COLUMNS = 30
 
 
 def print_store(facts: Mapping[str, Any], console: "Console") -> None:
     """The facts of a store as tables."""
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(show_header=True, header_style="bold")
     for column in ("source", "papers", "retracted", "withdrawn", "files", "as of", "last fetched"):
-        table.add_column(
-            column, justify="right" if column in ("papers", "retracted", "withdrawn", "files") else "left"
-        )
+        is_number = column in ("papers", "retracted", "withdrawn", "files")
+        table.add_column(column, justify="right" if is_number else "left", overflow="fold")
     for name, of in facts["sources"].items():
         numbers = [f"{of[key]:,}" for key in ("papers", "retracted", "withdrawn", "files")]
         fetched = of["fetched"][1][:10] if of["fetched"] else "never"
-        table.add_row(name, *numbers, of["as_of"] or "unfinished", fetched)
+        table.add_row(Text(name), *numbers, of["as_of"] or "unfinished", fetched)
     console.print(table)
-    console.print(
+    _say(
+        console,
         f"{facts['papers']:,} papers, {facts['xml_bytes'] / 1e6:,.1f} MB of XML; "
-        f"{facts['disk_bytes'] / 1e6:,.1f} MB on disk in {facts['shards']:,} shards"
+        f"{facts['disk_bytes'] / 1e6:,.1f} MB on disk, {facts['shards']:,} shards",
     )
-    for name, of in facts["sources"].items():
-        for record in of["selections"]:
-            asked = (
-                ", ".join(f"{key} {_short(value)}" for key, value in record["settings"].items())
-                or "everything"
-            )
-            state = "" if record["complete"] else " (not finished: run the fetch again)"
-            console.print(f"{name}: {asked}{state}", highlight=False)
     if facts["waiting_bytes"]:
-        console.print(f"{facts['waiting_bytes'] / 1e6:,.1f} MB of a stopped fetch wait for the next one")
+        _say(
+            console,
+            f"{facts['waiting_bytes'] / 1e6:,.1f} MB of a stopped fetch wait for the next fetch or update",
+        )
+    asked = [line for name, of in facts["sources"].items() for line in _asked(name, of)]
+    _block(console, "what was asked for", asked)
     for name in ("licences", "years", "journals", "types", "notes"):
         if counts := facts[name]:
-            console.print(_bars("withdrawn because" if name == "notes" else name, counts))
-    for words in facts["attribution"]:
-        console.print(words, highlight=False)
+            title = "withdrawn because" if name == "notes" else name
+            _heading(console, title)
+            console.print(_bars(_decades(counts) if name == "years" else counts))
+    _block(console, "to be acknowledged", facts["attribution"])
+
+
+def _asked(name: str, of: Mapping[str, Any]) -> Iterable[str]:
+    """A line for each selection of a source."""
+    address = of["address"]
+    place = address.get(name) if isinstance(address, dict) else address
+    where = f", at {place}" if place else ""
+    if not of["selections"]:
+        yield f"{name}: all of {place}"
+    for record in of["selections"]:
+        settings = record["settings"].items()
+        said = ", ".join(f"{key.replace('_', '-')} {_short(value)}" for key, value in settings)
+        state = "" if record["complete"] else " (not finished: run the fetch again)"
+        yield f"{name}: {said or 'everything'}{where}{state}"
 
 
 def _short(value: Any) -> str:
     return f"of {len(value):,}" if isinstance(value, list) else str(value)
 
 
-def _bars(title: str, counts: Mapping[str, int]) -> Any:
-    from rich.table import Table
+def _decades(years: Mapping[str, int]) -> dict[str, int]:
+    """Counts of decades, the latest first, what has none last."""
+    decades: dict[str, int] = {}
+    for year, count in sorted(years.items(), key=lambda pair: (pair[0].isdecimal(), pair[0]), reverse=True):
+        decade = f"{year[:-1]}0s" if year.isdecimal() else year
+        decades[decade] = decades.get(decade, 0) + count
+    return decades
 
-    table = Table(title=title, title_justify="left", show_header=False, box=None)
-    if title == "years":
-        decades: dict[str, int] = {}
-        for year, count in counts.items():
-            decade = f"{year[:-1]}0s" if year.isdecimal() else year
-            decades[decade] = decades.get(decade, 0) + count
-        counts = decades
+
+def _bars(counts: Mapping[str, int]) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(max_width=_NAME_COLUMNS, overflow="fold")
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True, overflow="crop")
     most = max(counts.values())
-    shown = list(counts.items())[:TOP]
-    for name, count in shown:
-        table.add_row(name, f"{count:,}", "█" * max(1, round(30 * count / most)))
-    if len(counts) > len(shown):
-        table.add_row(f"{len(counts) - len(shown):,} more", f"{sum(list(counts.values())[TOP:]):,}", "")
+    for name, count in list(counts.items())[:TOP]:
+        table.add_row(Text(name), f"{count:,}", "█" * max(1, round(_BAR_COLUMNS * count / most)))
+    if len(counts) > TOP:
+        table.add_row(f"{len(counts) - TOP:,} more", f"{sum(list(counts.values())[TOP:]):,}", "")
     return table
 
 
 def print_services(console: "Console") -> None:
-    """The services as a table."""
+    """The services, each with what it has and on what terms."""
     from rich.table import Table
+    from rich.text import Text
 
     from biolm.papers.services import LAYOUT_READ, OWN, SERVICES
 
-    table = Table(show_header=True, header_style="bold", show_lines=True)
-    for column in ("--source", "what it has", "licence", "terms"):
-        table.add_column(column)
     for service in SERVICES.values():
-        what = f"{service.title}: {service.holds}\n{service.endpoint}"
-        table.add_row(service.name, what, service.licence, service.terms)
-    table.add_row(OWN, "your own papers and archives, through fsspec", "as you have them", "as you have them")
-    console.print(table)
-    console.print(
-        f"Layouts as described on {LAYOUT_READ}; biolm was tested against a local replica of them.",
-        highlight=False,
+        _heading(console, f"{service.name}: {service.title}")
+        table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        rows = {
+            "holds": service.holds,
+            "licence": service.licence,
+            "terms": service.terms,
+            "address": service.endpoint,
+        }
+        for name, value in rows.items():
+            table.add_row(name, Text(value))
+        console.print(table)
+    _heading(console, OWN)
+    _say(console, "your own papers and archives, through fsspec; licence and terms are as you have them")
+    _say(
+        console,
+        f"\nLayouts as described on {LAYOUT_READ}; biolm was tested against a local replica of them. "
+        "--endpoint NAME=URL asks another server in the place of a service.",
     )
+
+
+def _heading(console: "Console", words: str) -> None:
+    console.print(f"\n{words}", style="bold", markup=False, highlight=False)
+
+
+def _block(console: "Console", title: str, lines: Iterable[str]) -> None:
+    lines = list(lines)
+    if lines:
+        _heading(console, title)
+        for line in lines:
+            _say(console, line)
+
+
+def _say(console: "Console", words: str) -> None:
+    """Words that may hold anything: what looks like rich's markup is not."""
+    console.print(words, markup=False, highlight=False)

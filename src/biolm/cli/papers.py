@@ -62,7 +62,9 @@ def _fetching(endpoint: tuple[str, ...], in_flight: int, contact: str | None) ->
     show_default=True,
     help="pmc, europepmc, pubmed, a folder, or an address (s3://bucket/x).",
 )
-@click.option("--all", "everything", is_flag=True, help="Everything that the service has.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Everything that PMC has: pmc wants a selection, or this."
+)
 @click.option(
     "--ids", multiple=True, type=LocalPath(), help="File of PMCIDs, one a line, to take; repeatable."
 )
@@ -86,8 +88,11 @@ def fetch(
 ) -> None:
     """Bring papers into the store --out: what is selected, verified, with what the service says of each.
 
-    Stopped by anything, the same command goes on where it was. What a store has is not fetched again. Articles that
-    are listed and not there are named in the store's report.json.
+    Stopped by anything, the same command goes on where it was. What a store has is not fetched again. What could not
+    be had is named in the store's report.json.
+
+    The selection is for pmc. Files of europepmc and pubmed hold thousands of papers: --sample takes so many files,
+    --pmcids the bundles of europepmc that may hold them. A folder is taken whole. `biolm corpus build` selects.
     """
     from biolm.papers.fetch import fetch_papers
     from biolm.papers.selection import read_pmcids

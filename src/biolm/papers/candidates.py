@@ -23,6 +23,7 @@ class Candidate:
     held_state: str | None = None
     """How the store has it; None where it does not."""
     held_md5: str | None = None
+    """Of the XML that the store has, withdrawn or not."""
     held_etag: str | None = None
     metadata: str | None = None
     """What is known of it, where the listed ETag is that of what is known."""
@@ -53,7 +54,7 @@ def narrowed(listed: pa.Table, selection: Selection, found: set[int] | None) -> 
 
 def to_do(listed: pa.Table, known: pa.Table) -> pa.Table:
     """The listed versions that the store lacks, has withdrawn, or has with another ETag; by number and version."""
-    held = known.select(["id", "state", "md5", "etag"]).rename_columns(
+    held = known.select(["id", "state", "xml_md5", "etag"]).rename_columns(
         ["name", "held_state", "held_md5", "held_etag"]
     )
     table = listed.append_column("name", names_of(listed)).join(held, "name", join_type="left outer")

@@ -118,12 +118,25 @@ class _Host:
 
 
 def proxy_of(url: str) -> str | None:
-    """The proxy that the environment names for an address."""
+    """The proxy that the environment names for an address. Raises ConfigError for one that is of no use."""
     parts = urlsplit(url)
-    if proxy_bypass(parts.hostname or ""):
+    if proxy_bypass(parts.netloc.rpartition("@")[2]):
         return None
     found = getproxies()
-    return found.get(parts.scheme) or found.get("all")
+    said = found.get(parts.scheme) or found.get("all")
+    if not said:
+        return None
+    proxy = said if "://" in said else f"http://{said}"
+    try:
+        usable = urlsplit(proxy).scheme in ("http", "https") and bool(urlsplit(proxy).hostname)
+    except ValueError:
+        usable = False
+    if not usable:  # without repeating it: there may be a password in it
+        raise ConfigError(
+            f"the proxy that the environment names for {parts.scheme}:// is none of http:// or https://; "
+            f"set {parts.scheme.upper()}_PROXY to one, or leave it and ALL_PROXY out"
+        )
+    return proxy
 
 
 @dataclass(slots=True)
@@ -218,11 +231,14 @@ class Client:
         mark = into.with_name(f"{into.name}.etag")
 
         async def read(response: aiohttp.ClientResponse) -> Answer:
-            etag = response.headers.get("ETag", "")
-            begin = 0
-            if response.status == 206:
-                begin = int(response.headers.get("Content-Range", "bytes 0-").split()[1].partition("-")[0])
-            if begin and not (into.exists() and into.stat().st_size == begin):
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            etag, said = response.headers.get("ETag", ""), response.headers.get("Content-Range", "")
+            size = into.stat().st_size if into.exists() else 0
+            if response.status == 416 and size and said.rpartition("/")[2] == str(size):
+                return Answer(response.status, headers, b"")  # nothing lies behind what is there
+            begin = size if response.status == 206 else 0
+            if response.status == 416 or (response.status == 206 and not said.startswith(f"bytes {begin}-")):
+                mark.unlink(missing_ok=True)
                 raise _TryAgain("another part than asked for")
             mark.write_text(etag if etag.startswith('"') else "", encoding="utf-8")
             with into.open("ab" if begin else "wb") as file:
@@ -237,7 +253,6 @@ class Client:
                         raise _TryAgain("too slow")
                 file.flush()
                 os.fsync(file.fileno())
-            headers = {name.lower(): value for name, value in response.headers.items()}
             return Answer(response.status, headers, b"")
 
         def headers() -> dict[str, str]:
@@ -245,12 +260,7 @@ class Client:
                 return {}
             return {"Range": f"bytes={into.stat().st_size}-", "If-Range": etag}
 
-        def whole(response: aiohttp.ClientResponse) -> bool:
-            """Whether the server has nothing behind what is there."""
-            size = response.headers.get("Content-Range", "").rpartition("/")[2]
-            return response.status == 416 and into.exists() and size == str(into.stat().st_size)
-
-        answer = await self._asked("GET", url, read, headers=headers, whole=whole)
+        answer = await self._asked("GET", url, read, headers=headers, readable=(416,))
         mark.unlink(missing_ok=True)
         return answer
 
@@ -262,8 +272,9 @@ class Client:
         *,
         params: Mapping[str, str] | None = None,
         headers: Callable[[], dict[str, str]] = dict,
-        whole: Callable[[aiohttp.ClientResponse], bool] = lambda response: False,
+        readable: tuple[int, ...] = (),
     ) -> _Result:
+        """What `read` makes of an answer; of those of 400 and more it sees those in `readable`."""
         assert self._session is not None
         name = urlsplit(url).netloc
         beginning = next(filter(url.startswith, self._limited), name)
@@ -284,24 +295,24 @@ class Client:
                     method, url, params=params, headers=headers(), max_redirects=5, proxy=host.proxy
                 ) as response:
                     status = response.status
+                    host.answered = True
                     if status in _PASSING:
-                        host.answered = True
                         self._heed(host, response.headers.get("Retry-After"))
                         why = f"HTTP {status}"
                     elif status in _GONE:
-                        self._answered(host)
+                        self._answered()
                         raise Gone(f"HTTP {status}")
-                    elif status >= 400 and not whole(response):
-                        self._answered(host)
+                    elif status >= 400 and status not in readable:
+                        self._answered()
                         raise Refused(f"HTTP {status}")
                     else:
                         result = await read(response)
-                        self._answered(host)
+                        self._answered()
                         return result
             except _WrongBytes as error:
                 why, wrong = str(error), wrong + 1
                 if wrong == WRONG_ATTEMPTS:
-                    self._answered(host)
+                    self._answered()
                     raise Damaged(f"{why}, {wrong} times") from None
             except _TryAgain as error:
                 why = str(error)
@@ -310,11 +321,21 @@ class Client:
             except aiohttp.ClientPayloadError:
                 why = "cut off"
             except (aiohttp.InvalidURL, aiohttp.TooManyRedirects) as error:
-                raise Refused(f"no usable address: {' '.join(str(error).split())}") from None
+                kind = (
+                    "too many redirects"
+                    if isinstance(error, aiohttp.TooManyRedirects)
+                    else "no usable address"
+                )
+                raise Refused(kind) from None  # the error's own words have the address, and that NCBI's key
             except aiohttp.ClientConnectorError as error:
                 why = f"no connection ({error.os_error.strerror or error})"
             except (aiohttp.ClientError, ConnectionError) as error:
                 why = f"broken connection ({type(error).__name__})"
+            finally:
+                if (
+                    host.seconds_apart
+                ):  # the service counts from when a request reaches it, which is before now
+                    host.next_turn = max(host.next_turn, time.monotonic() + host.seconds_apart)
             self.traffic.again[why.partition(" (")[0]] += 1
         if not host.answered or self._given_up >= GIVEN_UP_IN_A_ROW:
             self._given_up = GIVEN_UP_IN_A_ROW
@@ -325,8 +346,7 @@ class Client:
         self._given_up += 1
         raise Unanswered(f"{why}, {tried} times")
 
-    def _answered(self, host: _Host) -> None:
-        host.answered = True
+    def _answered(self) -> None:
         self._given_up = 0
         self.traffic.answers += 1
 

@@ -1,10 +1,9 @@
 """Articles of the PMC Cloud Service: what is listed, what of it is wanted, and how it gets into a store."""
 
 import hashlib
-import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +18,7 @@ from biolm.papers.client import Answer, Client, Damaged, Gone, Refused, Unanswer
 from biolm.papers.metadata import Metadata, head_facts, object_of, parse_metadata
 from biolm.papers.metadata_cache import MetadataCache
 from biolm.papers.report import Report
-from biolm.papers.selection import Selection
+from biolm.papers.selection import AnyOf
 from biolm.papers.writer import StoreWriter
 from biolm.progress import Progress
 
@@ -27,11 +26,9 @@ PASSES = 3
 """How often what got no answer is tried again in the end, after everything else."""
 SAY_SECONDS = 0.2
 MOST_METADATA_BYTES = 4 << 20
-_SAME_ANSWERS = 3
 _BATCH = 8192
 _KEPT = ("source", "id", "md5", "etag", "modified", "licence", "manuscript", "retracted")
 """What a paper keeps when it is withdrawn."""
-_MD5 = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -40,7 +37,10 @@ class CloudFetch:
 
     bucket: Bucket
     cache: MetadataCache
-    selection: Selection
+    wanted: AnyOf
+    """What is taken that is not held."""
+    kept: AnyOf
+    """What stays of what is held: other selections may have brought it."""
     report: Report
     in_flight: int
     writer: StoreWriter | None
@@ -97,14 +97,12 @@ class CloudFetch:
 
     def _candidates(self, table: pa.Table) -> Iterator[Candidate]:
         """Rows of `to_do`: first those whose metadata are kept, then the others in their order."""
-        names, etags = table["name"].combine_chunks(), table["etag"].combine_chunks()
         kept = np.zeros(table.num_rows, bool)
-        place: dict[str, int] = {}
         columns = table.select(["name", "etag", "modified", "held_state", "held_md5", "held_etag"])
-        for name, metadata in self.cache.find(names, etags):
-            if not place:
-                place = {found: row for row, found in enumerate(names.to_pylist())}
-            row = place[name]
+        # Of another ETag than the store's the listing does not say which is newer, so the service must.
+        sure = pc.fill_null(pc.equal(table["held_etag"], table["etag"]), True)
+        etags = pc.if_else(sure, table["etag"], pa.scalar(None, pa.string()))
+        for row, metadata in self.cache.find(table["name"].combine_chunks(), etags.combine_chunks()):
             kept[row] = True
             values = columns.slice(row, 1).to_pylist()[0]
             yield Candidate(**values, metadata=metadata)
@@ -132,17 +130,20 @@ class CloudFetch:
         return chosen[:count]
 
     async def _wanted(self, listed: pa.Table) -> set[int]:
-        """PMCIDs of which any version is wanted, by their metadata."""
+        """PMCIDs of which any version is wanted, by their metadata; what gets no answer goes to the report."""
         wanted: set[int] = set()
         nothing = pa.array([None] * listed.num_rows, pa.string())
         for name in ("held_state", "held_md5", "held_etag"):
             listed = listed.append_column(name, nothing)
 
         async def look(candidate: Candidate) -> None:
-            with suppress(Gone, Refused, Unanswered, ValueError):
-                _, said = await self._metadata(candidate)
-                if self.selection.refusal(said) is None:
-                    wanted.add(int(candidate.name[3:].partition(".")[0]))
+            try:
+                with suppress(Gone, Refused, Damaged, ValueError):
+                    _, said = await self._metadata(candidate)
+                    if self.wanted.refusal(said) is None:
+                        wanted.add(int(candidate.name[3:].partition(".")[0]))
+            except Unanswered:
+                self.report.add(candidate.name, "unanswered", "so it is not in the sample")
 
         await at_once(look, self._candidates(listed), self.in_flight)
         self.cache.save()
@@ -164,13 +165,25 @@ class CloudFetch:
 
     async def _take(self, candidate: Candidate) -> None:
         """One candidate, from its metadata to its row in the store."""
-        held = candidate.held_state if candidate.held_state != "withdrawn" else None
         answer, said = await self._metadata(candidate)
+        try:
+            await self._keep(candidate, answer, said)
+        except (Damaged, Gone):
+            # It may have been replaced since its metadata were read.
+            answer = await self._ask(candidate.name)
+            newer = self._parsed(candidate.name, answer.body)
+            if newer.xml_url == said.xml_url:
+                raise
+            await self._keep(candidate, answer, newer)
+
+    async def _keep(self, candidate: Candidate, answer: Answer, said: Metadata) -> None:
+        """What becomes of a candidate of which the service says this."""
+        held = candidate.held_state if candidate.held_state != "withdrawn" else None
         etag = answer.etag or candidate.etag
         if held and etag == candidate.held_etag:
             self.counts["unchanged"] += 1  # the listing is older than the store
             return
-        refusal = self.selection.refusal(said)
+        refusal = (self.kept if held else self.wanted).refusal(said)
         if refusal and not (
             held and refusal == "retracted"
         ):  # what is held and retracted now is marked, not dropped
@@ -181,37 +194,25 @@ class CloudFetch:
                 self.counts["withdrawn"] += 1
             return
         if not said.xml_url:
-            raise Damaged("its metadata name no XML")
-        for tried in range(2):
-            key, md5 = object_of(said.xml_url, BUCKET)
-            if md5 is not None and md5 == candidate.held_md5:
-                self._add(candidate, said, answer, etag, state="facts", md5=md5)
-                self.counts["facts"] += 1
-                return
-            url = self.bucket.url(key)
-            try:
-                xml, md5 = await self._xml(url, md5)
-                break
-            except (Damaged, Gone):  # the article may have been replaced since its metadata were read
-                before = said.xml_url
-                if tried:
-                    raise
-                answer = await self._ask(candidate.name)
-                said, etag = self._parsed(candidate.name, answer.body), answer.etag or candidate.etag
-                if said.xml_url == before:
-                    raise
+            raise ValueError("they name no XML")
+        key, md5 = object_of(said.xml_url, BUCKET)
+        if md5 is not None and md5 == candidate.held_md5:
+            self._add(candidate, said, answer, etag, state="facts", md5=md5)
+            self.counts["facts"] += 1
+            return
+        xml, md5 = await self._xml(key, md5)
         self.xml_bytes += len(xml)
         self.on_article(xml)
-        found = {"url": url, "xml": xml, "md5": md5, "bytes": len(xml), **head_facts(xml)}
+        found = {"url": self.bucket.url(key), "xml": xml, "md5": md5, "bytes": len(xml), **head_facts(xml)}
         self._add(candidate, said, answer, etag, state="article", **found)
         self.counts["changed" if candidate.held_state else "new"] += 1
 
-    async def _xml(self, url: str, md5: str | None) -> tuple[bytes, str]:
+    async def _xml(self, key: str, md5: str | None) -> tuple[bytes, str]:
         """The XML and its MD5, which metadata state; where they do not, the object's ETag does."""
-        answer = await self.client.get(url, md5=md5)
-        if md5 is None:
-            answer = await _same(self.client, url, answer)
-        return answer.body, md5 or hashlib.md5(answer.body, usedforsecurity=False).hexdigest()
+        if md5 is not None:
+            return (await self.client.get(self.bucket.url(key), md5=md5)).body, md5
+        xml = (await self.bucket.object(key)).body
+        return xml, hashlib.md5(xml, usedforsecurity=False).hexdigest()
 
     async def _metadata(self, candidate: Candidate) -> tuple[Answer, Metadata]:
         """What the service says of a candidate. Raises ValueError where that is of another article, or nothing."""
@@ -225,8 +226,7 @@ class CloudFetch:
         return answer, said
 
     async def _ask(self, name: str) -> Answer:
-        url = self.bucket.url(f"{METADATA}{name}.json")
-        return await _same(self.client, url, await self.client.get(url, most_bytes=MOST_METADATA_BYTES))
+        return await self.bucket.object(f"{METADATA}{name}.json", MOST_METADATA_BYTES)
 
     def _parsed(self, name: str, body: bytes) -> Metadata:
         said = parse_metadata(body)
@@ -253,31 +253,11 @@ class CloudFetch:
         )
 
 
-async def _same(client: Client, url: str, answer: Answer) -> Answer:
-    """An answer whose bytes have the MD5 that its ETag is, or that came three times the same.
-
-    S3's ETag of an object that was put in one piece is its MD5; other servers may have other ETags.
-    """
-    for _ in range(_SAME_ANSWERS - 1):
-        if (
-            not _MD5.fullmatch(answer.etag)
-            or hashlib.md5(answer.body, usedforsecurity=False).hexdigest() == answer.etag
-        ):
-            break
-        client.traffic.again["wrong MD5"] += 1
-        again = await client.get(url)
-        if again.body == answer.body:
-            break
-        answer = again
-    return answer
-
-
 async def withdrawals(
-    fetch: CloudFetch, held: Iterable[dict[str, Any]], listed: pa.Table, progress: Progress
+    fetch: CloudFetch, held: pa.Table, listed: pa.Table, progress: Progress
 ) -> list[dict[str, Any]]:
     """Mark what is held, not listed, and really gone. Returns the rows that are there all the same."""
-    names = set(names_of(listed).to_pylist())
-    missing = [row for row in held if row["id"] not in names]
+    missing = held.filter(pc.invert(pc.is_in(held["id"], names_of(listed)))).to_pylist()
     there: list[dict[str, Any]] = []
 
     async def ask(row: dict[str, Any]) -> None:

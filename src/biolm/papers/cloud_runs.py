@@ -17,11 +17,10 @@ from biolm.papers.candidates import narrowed, to_do
 from biolm.papers.client import Client
 from biolm.papers.cloud import CloudFetch, withdrawals
 from biolm.papers.esearch import search_pmc
-from biolm.papers.metadata import Metadata
 from biolm.papers.metadata_cache import MetadataCache
 from biolm.papers.report import Report
 from biolm.papers.runs import Fetching, Outcome, finish, record_of
-from biolm.papers.selection import Selection, selection_of
+from biolm.papers.selection import AnyOf, Selection, selection_of
 from biolm.papers.services import EUTILS, PMC
 from biolm.papers.writer import StoreWriter
 from biolm.progress import Progress
@@ -47,7 +46,7 @@ class Cloud:
         """Requests at the same time."""
         return self.fetching.http.in_flight
 
-    async def found(self, selection: Selection) -> set[int] | None:
+    async def found(self, selection: Selection, *, must_find: bool = True) -> set[int] | None:
         """The PMCIDs that ESearch gives for a selection; None where it is not asked."""
         if not selection.searches:
             return None
@@ -62,6 +61,7 @@ class Cloud:
             key=self.fetching.ncbi_key,
             contact=self.fetching.http.contact,
             limit=self.fetching.esearch_limit,
+            must_find=must_find,
         )
         self.progress.finish(f"{len(found):,} articles")
         return found
@@ -87,12 +87,16 @@ class Cloud:
         self.progress.finish(f"{found[1].num_rows:,} versions of articles, as of {found[0]}")
         return found
 
-    def fetch(self, selection: Any, writer: StoreWriter | None) -> CloudFetch:
-        """A pass over candidates."""
+    def fetch(
+        self, wanted: Selection | AnyOf, writer: StoreWriter | None, kept: AnyOf | None = None
+    ) -> CloudFetch:
+        """A pass over candidates; `kept`: what stays of what is held, else what is wanted."""
+        wanted = AnyOf((wanted,)) if isinstance(wanted, Selection) else wanted
         return CloudFetch(
             bucket=self.bucket,
             cache=MetadataCache(self.cache / "metadata"),
-            selection=selection,
+            wanted=wanted,
+            kept=kept or wanted,
             report=self.report,
             in_flight=self.in_flight,
             writer=writer,
@@ -157,7 +161,7 @@ async def fetch_cloud(
         as_of, listed = await choose(cloud, selection, day)
         record |= {"as_of": as_of, "complete": False}
         writer.write_manifest()
-        fetch = cloud.fetch(selection, writer)
+        fetch = cloud.fetch(selection, writer, kept=_selections(writer))
         table = to_do(listed, writer.known(PMC.name))
         try:
             await fetch.run(table, progress)
@@ -174,16 +178,10 @@ async def fetch_cloud(
         return outcome
 
 
-@dataclass(frozen=True, slots=True)
-class AnyOf:
-    """What any of several selections wants."""
-
-    selections: tuple[Selection, ...]
-
-    def refusal(self, found: Metadata) -> str | None:
-        """Why none wants it; None where one does."""
-        reasons = [selection.refusal(found) for selection in self.selections]
-        return None if None in reasons else reasons[0]
+def _selections(writer: StoreWriter) -> AnyOf:
+    """What the manifest says was ever asked for."""
+    records = writer.source(PMC.name)["selections"]
+    return AnyOf(tuple(selection_of(record["settings"]) for record in records))
 
 
 async def update_cloud(
@@ -194,33 +192,30 @@ async def update_cloud(
         cloud = await opened_cloud(opened, where, fetching, progress)
         facts = writer.source(PMC.name)
         records = facts["selections"]
-        selections = tuple(selection_of(record["settings"]) for record in records)
+        kept = _selections(writer)
         outcome = Outcome(report=cloud.report, again=cloud.client.traffic.again)
         known = writer.known(PMC.name)
         live = known.filter(pc.not_equal(known["state"], "withdrawn"))
-        held = sorted({int(name[3:].partition(".")[0]) for name in live["id"].to_pylist()})
-        found = [await cloud.found(selection) for selection in selections]
-        only = [numbers_of(selection, ids) for selection, ids in zip(selections, found, strict=True)]
-        growing = [
-            names for names, selection in zip(only, selections, strict=True) if selection.sample is None
-        ]
-        every = None if None in growing else sorted(set(held).union(*filter(None, growing)))
+        held = sorted({int(name[3:].partition(".")[0]) for name in known["id"].to_pylist()})
+        growing = [selection for selection in kept.selections if selection.sample is None]
+        found = [await cloud.found(selection, must_find=False) for selection in growing]
+        only = [numbers_of(selection, ids) for selection, ids in zip(growing, found, strict=True)]
+        every = None if None in only else sorted(set(held).union(*filter(None, only)))
         as_of, everything = await cloud.listed(every)
-        refresh = cloud.fetch(AnyOf(selections), writer)
+        refresh = cloud.fetch(kept, writer)
         try:
             mine = everything.filter(pc.is_in(everything["pmcid"], pa.array(held, pa.int64())))
             await refresh.run(to_do(mine, known), progress)
-            there = await withdrawals(refresh, live.to_pylist(), everything, progress)
+            there = await withdrawals(refresh, live, everything, progress)
             if there:
                 await refresh.run(_unlisted(there), progress)
             _add(outcome, refresh)
-            for selection, ids in zip(selections, found, strict=True):
-                if selection.sample is None:
-                    listed = narrowed(everything, selection, ids)
-                    new = listed.filter(pc.invert(pc.is_in(listed["pmcid"], pa.array(held, pa.int64()))))
-                    fetch = cloud.fetch(selection, writer)
-                    await fetch.run(to_do(new, writer.known(PMC.name)), progress)
-                    _add(outcome, fetch)
+            for selection, ids in zip(growing, found, strict=True):
+                listed = narrowed(everything, selection, ids)
+                new = listed.filter(pc.invert(pc.is_in(listed["pmcid"], pa.array(held, pa.int64()))))
+                fetch = cloud.fetch(selection, writer, kept=kept)
+                await fetch.run(to_do(new, writer.known(PMC.name)), progress)
+                _add(outcome, fetch)
         finally:
             cloud.report.write(writer.folder, outcome.again)
         for record in records:
@@ -243,6 +238,6 @@ def _unlisted(rows: list[dict[str, Any]]) -> pa.Table:
             **{
                 f"held_{name}": pa.array([row[name] for row in rows], pa.string())
                 for name in ("state", "md5", "etag")
-            },
+            },  # what is live has XML of the MD5 that its row says
         }
     )

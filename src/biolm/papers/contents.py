@@ -1,8 +1,12 @@
 """What a paper store holds: counted, checked, and given out as plain files."""
 
 import hashlib
+import re
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +21,7 @@ from biolm.papers.services import PMC
 from biolm.papers.store import FILES, Store, attributions, rows_of, shard_numbers
 from biolm.progress import Progress
 
-TOP = 20
-"""Journals and types that are named."""
-_VERIFIED_ROWS = 512
+_PAPER_ENDING = re.compile(r"\.n?xml(?:\.gz)?$", re.IGNORECASE)
 
 
 def store_facts(store: Store) -> dict[str, Any]:
@@ -46,9 +48,7 @@ def store_facts(store: Store) -> dict[str, Any]:
     return {
         "sources": sources,
         "papers": live.num_rows,
-        "articles": len(set(pc.list_element(pc.split_pattern(live["id"], "."), 0).to_pylist()))
-        if live.num_rows
-        else 0,
+        "articles": _articles(live),
         "xml_bytes": pc.sum(live["bytes"]).as_py() or 0,
         "disk_bytes": sum(path.stat().st_size for path in store.folder.rglob("*") if path.is_file()),
         "shards": len(shard_numbers(store.folder)),
@@ -60,6 +60,16 @@ def store_facts(store: Store) -> dict[str, Any]:
         "notes": _counted(index.filter(pc.equal(index["state"], "withdrawn"))["note"]),
         "attribution": list(attributions(store.folder)),
     }
+
+
+def _articles(papers: pa.Table) -> int:
+    """How many there are, versions of one article in PMC counted once."""
+    article = pc.if_else(
+        pc.equal(papers["source"], PMC.name),
+        pc.replace_substring_regex(papers["id"], r"\.\d+$", ""),
+        papers["id"],
+    )
+    return int(pc.count_distinct(pc.binary_join_element_wise(papers["source"], article, "\t")).as_py())
 
 
 def _count(table: pa.Table, **wanted: Any) -> int:
@@ -132,32 +142,32 @@ def export_papers(
     """Papers as plain files in a new folder, laid out as in PMC's Cloud Service; how many there were.
 
     `ids`: PMCIDs, with or without version; none for all. What is withdrawn stays behind. Raises InputError where
-    an id is not in the store, ArtifactError where `out` holds anything.
+    an id is not in the store or nothing is, ArtifactError where `out` holds anything.
     """
     index = store.index()
     live = index.filter(
         pc.and_(pc.not_equal(index["state"], "withdrawn"), pc.not_equal(index["state"], "file"))
     )
-    rows = live.sort_by([("xml_shard", "ascending"), ("xml_row", "ascending")]).to_pylist()
+    rows = live.to_pylist()
     if ids:
-        rows = list(_named(rows, ids, store.folder))
-    if not every_version:
-        taken = preferred(rows)
-        rows = sorted(taken, key=lambda row: (row["xml_shard"], row["xml_row"]))
+        rows = _named(rows, ids, store.folder, every_version=every_version)
+    elif not every_version:
+        rows = preferred(rows)
+    rows.sort(key=lambda row: (row["xml_shard"], row["xml_row"]))
     files = [] if ids else index.filter(pc.equal(index["state"], "file")).to_pylist()
+    if not rows and not files:
+        raise InputError(f"{store.folder} holds no papers; fetch some with `biolm papers fetch`")
     progress.start("export", len(rows) + len(files), "papers")
     with new_folder(out, kind="exported papers") as folder:
         for done, (row, metadata, xml) in enumerate(_contents(store, rows), 1):
-            place = folder / row["source"] / _place(row)
-            place.parent.mkdir(parents=True, exist_ok=True)
+            place = _place(folder, row)
             place.write_bytes(xml)
             if metadata is not None:
-                place.with_suffix(".json").write_text(metadata, "utf-8")
+                place.with_name(f"{_PAPER_ENDING.sub('', place.name)}.json").write_text(metadata, "utf-8")
             progress.update(done)
-        for row in files:
-            place = folder / row["source"] / row["id"]
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.hardlink_to(store.folder / FILES / row["source"] / row["id"])
+        for done, row in enumerate(files, len(rows) + 1):
+            _link(store.folder / FILES / row["source"] / row["id"], _place(folder, row))
+            progress.update(done)
         write_json(
             folder / MANIFEST,
             {
@@ -172,13 +182,34 @@ def export_papers(
     return len(rows)
 
 
-def _place(row: dict[str, Any]) -> str:
-    """Where a paper lies below its source: as in PMC's Cloud Service, or as it lay in its folder."""
+def _place(folder: Path, row: dict[str, Any]) -> Path:
+    """Where a paper goes below its source: as in PMC's Cloud Service, or as it lay in its folder.
+
+    Raises ArtifactError for a name that leads out of the folder.
+    """
     name: str = row["id"]
-    return f"{name}/{name}.xml" if row["source"] == PMC.name else name
+    if ".." in Path(name).parts or Path(name).is_absolute():
+        raise ArtifactError(f"the store names a paper {name!r}, which would lie outside {folder}")
+    is_article = row["source"] == PMC.name and row["state"] != "file"
+    place = folder / row["source"] / (f"{name}/{name}.xml" if is_article else name)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return place
 
 
-def _named(rows: Sequence[dict[str, Any]], ids: Sequence[str], folder: Path) -> Iterator[dict[str, Any]]:
+def _link(kept: Path, place: Path) -> None:
+    """The same file at another place, copied where that is not possible: on another disk."""
+    if not kept.is_file():
+        raise ArtifactError(f"{kept} is missing; run `biolm papers update` on its store")
+    try:
+        place.hardlink_to(kept)
+    except OSError:
+        shutil.copyfile(kept, place)
+
+
+def _named(
+    rows: Sequence[dict[str, Any]], ids: Sequence[str], folder: Path, *, every_version: bool
+) -> list[dict[str, Any]]:
+    """The rows of some ids: those with a version as they are, of the others the preferred version or every one."""
     wanted: dict[str, bool] = {}
     for word in ids:
         try:
@@ -186,25 +217,32 @@ def _named(rows: Sequence[dict[str, Any]], ids: Sequence[str], folder: Path) -> 
             wanted[f"PMC{number_of(word)}" + (f".{version}" if version else "")] = False
         except ValueError:
             wanted[word] = False
+    exact, versions = [], []
     for row in rows:
-        for name in (row["id"], row["id"].partition(".")[0]):
-            if name in wanted:
-                wanted[name] = True
-                yield row
-                break
+        article = row["id"].partition(".")[0]
+        if row["id"] in wanted:
+            wanted[row["id"]] = True
+            exact.append(row)
+        if article in wanted:
+            wanted[article] = True
+            versions.append(row)
     if missing := [name for name, found in wanted.items() if not found]:
         raise InputError(f"{folder} has no {', '.join(missing[:5])}; see `biolm papers show {folder}`")
+    chosen = [*exact, *(versions if every_version else preferred(versions))]
+    return list({(row["source"], row["id"]): row for row in chosen}.values())
 
 
 def _contents(
     store: Store, rows: Sequence[dict[str, Any]]
 ) -> Iterator[tuple[dict[str, Any], str | None, bytes]]:
     """Each row with its newest metadata and its XML; rows in the order of their shards."""
-    for number in dict.fromkeys(row["xml_shard"] for row in rows):
-        mine = [row for row in rows if row["xml_shard"] == number]
-        found = rows_of(store.shard(number), ("metadata", "xml"), [row["xml_row"] for row in mine])
-        for row, (_, metadata, xml) in zip(mine, found, strict=True):
-            if (row["facts_shard"], row["facts_row"]) != (number, row["xml_row"]):
-                newer = rows_of(store.shard(row["facts_shard"]), ("metadata",), [row["facts_row"]])
-                metadata = next(newer)[1]
-            yield row, metadata, xml
+    for number, group in groupby(rows, itemgetter("xml_shard")):
+        mine = list(group)
+        known: dict[tuple[int, int], str | None] = {}
+        facts = sorted((row["facts_shard"], row["facts_row"]) for row in mine)
+        for shard, places in groupby(facts, itemgetter(0)):
+            for place, metadata in store.column("metadata", shard, [place for _, place in places]):
+                known[shard, place] = metadata
+        found = store.column("xml", number, [row["xml_row"] for row in mine])
+        for row, (_, xml) in zip(mine, found, strict=True):
+            yield row, known[row["facts_shard"], row["facts_row"]], xml

@@ -27,15 +27,16 @@ async def search_pmc(
     key: str | None = None,
     contact: str | None = None,
     limit: int = LIMIT,
+    must_find: bool = True,
 ) -> set[int]:
     """Numbers of the PMCIDs that a query finds.
 
-    Raises InputError where ESearch does not understand it, finds nothing, or cannot be asked.
+    Raises InputError where ESearch does not understand it, cannot be asked, or, with `must_find`, finds nothing.
     """
     ask = _Asker(client, endpoint, key, contact)
     first = await ask(term, limit)
     total = int(first["count"])
-    if not total:
+    if not total and must_find:
         raise InputError(
             f"ESearch finds no article in PMC for {term!r}{_complaint(first)}; ask for something else"
         )
@@ -77,19 +78,24 @@ class _Asker:
         for _ in range(RATE_LIMITED_TRIES):
             try:
                 answer = await self._client.get(self._url, params=params)
-                said = json.loads(answer.body, strict=False)
-                if "error" in said and "rate limit" in str(said["error"]):  # also with status 200
+                found = json.loads(answer.body, strict=False)
+                if "error" in found and "rate limit" in str(found["error"]):  # also with status 200
                     continue
-                result: Mapping[str, Any] = said["esearchresult"]
+                result: Mapping[str, Any] = found["esearchresult"]
                 if complaint := result.get("ERROR"):
-                    raise InputError(f"ESearch refuses {term!r}: {complaint}; see PMC's help on searching")
-                int(result["count"])
+                    said = " ".join(str(complaint).split())
+                    raise InputError(f"ESearch refuses {term!r}: {said}; see PMC's help on searching")
+                if int(result["count"]) <= retmax and len(_ids(result)) < int(result["count"]):
+                    raise InputError(
+                        f"ESearch at {self._url} finds {int(result['count']):,} articles for {term!r} and names "
+                        f"{len(_ids(result)):,} of them; try again later, or narrow the query"
+                    )
                 return result
             except (Gone, Refused, Unanswered) as error:
                 raise InputError(
                     f"ESearch at {self._url} does not answer ({error}); try again later"
                 ) from None
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
                 raise InputError(
                     f"{self._url} answers nothing that ESearch would; check --endpoint eutils=URL"
                 ) from None

@@ -3,21 +3,21 @@
 import asyncio
 import math
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from biolm.artifacts import check_free
 from biolm.papers.candidates import sample_order, to_do
 from biolm.papers.client import Client, Gone, Refused, Unanswered, at_once
 from biolm.papers.cloud_runs import choose, opened_cloud
 from biolm.papers.fetch import check_source
-from biolm.papers.files import chosen_files, listed_files
-from biolm.papers.own import OwnFolder, is_paper, local_address, source_name
+from biolm.papers.files import chosen_files, listed_files, stamp
+from biolm.papers.own_folder import OwnFolder, is_paper, local_address, mark_of
 from biolm.papers.runs import Fetching
 from biolm.papers.selection import Selection
 from biolm.papers.services import PMC, SERVICES, endpoints
@@ -50,8 +50,6 @@ class Estimate:
     """Of them, as the store keeps them."""
     seconds: float
     """At the speed of the probe."""
-    per_second: float
-    """Articles or files that the probe brought in a second."""
 
     def lines(self, unit: str) -> list[str]:
         """For a person."""
@@ -61,15 +59,15 @@ class Estimate:
             return [*found, "nothing to fetch"]
         low, high = (rest * share for share in self.wanted)
         exactly = self.probed >= rest or low == high
-        found.append(
-            f"{self.articles:,.0f} {unit} to fetch"
-            + ("" if exactly else f" (between {low:,.0f} and {high:,.0f})")
-        )
+        interval = "" if exactly else f" (95 % interval: {low:,.0f} to {high:,.0f})"
+        found.append(f"{self.articles:,.0f} {unit} to fetch{interval}")
         found.append(
             f"{self.bytes / 1e6:,.1f} MB to download, {self.stored_bytes / 1e6:,.1f} MB in the store"
         )
-        speed = f"{self.per_second:,.1f} {unit}/s of a probe of {self.probed:,}, thrown away"
-        found.append(f"{_duration(self.seconds)} at the {speed}")
+        speed = f"{self.bytes / max(self.seconds, 1e-9) / 1e6:,.1f} MB/s" if self.bytes else "no bytes"
+        found.append(
+            f"{_duration(self.seconds)} at the speed of a probe of {self.probed:,} {unit}, thrown away ({speed})"
+        )
         return found
 
 
@@ -85,14 +83,18 @@ def estimate_fetch(
     """What `fetch_papers` would do with the same arguments; nothing is written but the cache. Raises as it does."""
     check_source(source, selection, everything=everything)
     where = endpoints(fetching.endpoints, source if source in SERVICES else PMC.name)
-    name = source if source in SERVICES else source_name(local_address(source))
-    index = read_index(out) if is_store(out) else pa.table({"source": pa.array([], pa.string())})
-    known = index.filter(pc.equal(index["source"], name)) if is_store(out) else None
+    own = None if source in SERVICES else OwnFolder(local_address(source))
+    known = None
+    if is_store(out):
+        index = read_index(out)
+        known = index.filter(pc.equal(index["source"], own.name if own else source))
+    else:
+        check_free(out)
+    if own:
+        return _estimate_own(known, own)
     if source == PMC.name:
         return asyncio.run(_estimate_cloud(known, selection, where, fetching, progress))
-    if source in SERVICES:
-        return asyncio.run(_estimate_files(known, source, selection, where[source], fetching, progress))
-    return _estimate_own(known, local_address(source))
+    return asyncio.run(_estimate_files(known, source, selection, where[source], fetching, progress))
 
 
 async def _estimate_cloud(
@@ -106,7 +108,7 @@ async def _estimate_cloud(
         cloud = await opened_cloud(opened, where, fetching, progress)
         _, listed = await choose(cloud, selection)
         if known is None:
-            known = pa.table({name: pa.array([], pa.string()) for name in ("id", "state", "md5", "etag")})
+            known = pa.table({name: pa.array([], pa.string()) for name in ("id", "state", "xml_md5", "etag")})
         table = to_do(listed, known)
         rest = table.num_rows
         probe = table.take(np.sort(sample_order(np.arange(rest), selection.seed)[:PROBE_ARTICLES]))
@@ -133,7 +135,6 @@ async def _estimate_cloud(
             bytes=fetch.xml_bytes * scale,
             stored_bytes=packed * scale,
             seconds=seconds * scale,
-            per_second=fetched / max(seconds, 1e-9),
         )
 
 
@@ -145,61 +146,70 @@ async def _estimate_files(
     fetching: Fetching,
     progress: Progress,
 ) -> Estimate:
-    held = set() if known is None else set(known.filter(pc.equal(known["state"], "file"))["id"].to_pylist())
+    held = _held(known)
     async with Client(fetching.http) as client:
         names = chosen_files(await listed_files(client, source, endpoint), source, selection)
-        rest = [name for name in names if name not in held]
-        sizes: list[int] = []
+        sizes: dict[str, int] = {}
+        as_they_are = 0
 
         async def ask(name: str) -> None:
-            try:
+            nonlocal as_they_are
+            with suppress(Gone, Refused, Unanswered):
                 head = await client.get(f"{endpoint}/{name}", method="HEAD")
-                sizes.append(int(head.headers.get("content-length", 0)))
-            except (Gone, Refused, Unanswered):
-                sizes.append(0)
-            progress.update(len(sizes))
+                if (mark := stamp(head)) and held.get(name) == mark:
+                    as_they_are += 1
+                else:
+                    sizes[name] = int(head.headers.get("content-length", 0))
+            progress.update(as_they_are + len(sizes))
 
-        progress.start("ask for sizes", len(rest), "files")
-        await at_once(ask, rest, min(8, fetching.http.in_flight))
-        progress.finish(f"{sum(sizes) / 1e6:,.0f} MB")
-        speed = math.inf
-        if rest:
+        progress.start("ask for sizes", len(names), "files")
+        await at_once(ask, names, min(8, fetching.http.in_flight))
+        progress.finish(f"{sum(sizes.values()) / 1e6:,.0f} MB to fetch")
+        seen, seconds = 0, 0.0
+        for name in sizes:
             started = time.monotonic()
-            probe = await client.get(f"{endpoint}/{rest[0]}", first_bytes=PROBE_BYTES, most_bytes=1 << 30)
-            speed = len(probe.body) / max(time.monotonic() - started, 1e-9)
-    total, count = float(sum(sizes)), len(rest)
-    return _of_files(len(names), count, 1 if count else 0, total, total / speed)
+            with suppress(Gone, Refused, Unanswered):
+                url = f"{endpoint}/{name}"
+                seen = len((await client.get(url, first_bytes=PROBE_BYTES, most_bytes=1 << 30)).body)
+                seconds = time.monotonic() - started
+                break
+    return _of_files(len(names), as_they_are, list(sizes.values()), min(1, len(sizes)), seen, seconds)
 
 
-def _estimate_own(known: pa.Table | None, address: str) -> Estimate:
-    folder = OwnFolder(address)
-    listed = folder.listed()
-    held = (
-        set()
-        if known is None
-        else set(known.filter(pc.not_equal(known["state"], "withdrawn"))["id"].to_pylist())
-    )
+def _estimate_own(known: pa.Table | None, folder: OwnFolder) -> Estimate:
+    listed, held = folder.listed(), _held(known)
     names = sorted(filter(is_paper, listed))
-    rest = [name for name in names if name not in held]
+    rest = [name for name in names if not (mark := mark_of(listed, name)) or held.get(name) != mark]
     probe = [rest[place] for place in sample_order(np.arange(len(rest)), 0)[:PROBE_FILES]]
     started, seen = time.monotonic(), 0
     for name in probe:
-        with folder.files.open(f"{folder.root}/{name}", "rb") as file:
-            seen += len(file.read(PROBE_BYTES))
+        with suppress(Exception), folder.files.open(f"{folder.root}/{name}", "rb") as file:
+            seen += len(file.read(PROBE_BYTES))  # what cannot be read is for the fetch to name
     seconds = time.monotonic() - started
-    total = float(sum(listed[name].get("size") or 0 for name in rest))
-    return _of_files(len(names), len(rest), len(probe), total, total * seconds / max(seen, 1))
+    sizes = [listed[name].get("size") or 0 for name in rest]
+    return _of_files(len(names), len(names) - len(rest), sizes, len(probe), seen, seconds)
 
 
-def _of_files(listed: int, rest: int, probed: int, total: float, seconds: float) -> Estimate:
-    facts: dict[str, Any] = {"listed": listed, "held": listed - rest, "probed": probed, "wanted": (1.0, 1.0)}
+def _held(known: pa.Table | None) -> dict[str, str]:
+    """How a store has papers and files: their ETags, or what else tells one state from another."""
+    if known is None:
+        return {}
+    live = known.filter(pc.not_equal(known["state"], "withdrawn"))
+    return dict(zip(live["id"].to_pylist(), live["etag"].to_pylist(), strict=True))
+
+
+def _of_files(listed: int, held: int, sizes: list[int], probed: int, seen: int, seconds: float) -> Estimate:
+    """`sizes`: of the files to fetch; `seen`: bytes of them that the probe brought in so many seconds."""
+    total = float(sum(sizes))
     return Estimate(
-        **facts,
-        articles=rest,
+        listed=listed,
+        held=held,
+        probed=probed,
+        wanted=(1.0, 1.0),
+        articles=len(sizes),
         bytes=total,
         stored_bytes=total,
-        seconds=seconds,
-        per_second=rest / max(seconds, 1e-9) if rest else 0.0,
+        seconds=total * seconds / max(seen, 1),
     )
 
 
@@ -217,5 +227,5 @@ def wilson(passed: int, looked_at: int) -> tuple[float, float]:
 
 def _duration(seconds: float) -> str:
     if seconds < 120:
-        return f"{seconds:,.0f} s"
+        return f"{seconds:,.0f} s" if seconds >= 1 else "less than a second"
     return f"{seconds / 60:,.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} hours"

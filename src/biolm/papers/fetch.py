@@ -13,7 +13,8 @@ from biolm.errors import ConfigError, InputError
 from biolm.papers.client import Client
 from biolm.papers.cloud_runs import fetch_cloud, update_cloud
 from biolm.papers.files import FileFetch, chosen_files, listed_files
-from biolm.papers.own import OwnFetch, OwnFolder, check_selection, local_address, source_name, without_secrets
+from biolm.papers.own import OwnFetch, check_selection
+from biolm.papers.own_folder import OwnFolder, local_address
 from biolm.papers.report import Report
 from biolm.papers.runs import Fetching, Outcome, finish, record_of, today
 from biolm.papers.selection import Selection, selection_of
@@ -44,19 +45,21 @@ def fetch_papers(
     """
     check_source(source, selection, everything=everything)
     where = endpoints(fetching.endpoints, source if source in SERVICES else PMC.name)
+    own = None if source in SERVICES else OwnFolder(local_address(source))
+    listed = own.listed() if own else {}  # before anything is made
     with StoreWriter(out) as writer:
         if source == PMC.name:
             return asyncio.run(fetch_cloud(writer, selection, where, fetching, progress))
-        if source in SERVICES:
-            return asyncio.run(_fetch_files(writer, source, selection, where[source], fetching, progress))
-        return _fetch_own(writer, local_address(source), fetching, progress)
+        if own:
+            return _fetch_own(writer, own, listed, fetching, progress)
+        return asyncio.run(_fetch_files(writer, source, selection, where[source], fetching, progress))
 
 
 def check_source(source: str, selection: Selection, *, everything: bool) -> None:
     """Raise ConfigError where a selection does not fit the source."""
     if source == EUTILS.name:
         raise ConfigError(
-            f"{source} has no papers; give one of {', '.join(set(SERVICES) - {source})}, or a folder"
+            f"{source} has no papers; give one of {', '.join(name for name in SERVICES if name != source)}, or a folder"
         )
     if source == PMC.name:
         if selection.is_everything and not everything:
@@ -93,7 +96,8 @@ def update_papers(store: Path, fetching: Fetching, progress: Progress) -> Outcom
             elif name in SERVICES:
                 done = asyncio.run(_update_files(writer, name, where[name], fetching, progress))
             else:
-                done = _fetch_own(writer, facts["address"], fetching, progress)
+                own = OwnFolder(facts["address"])
+                done = _fetch_own(writer, own, own.listed(), fetching, progress)
             total.counts += done.counts
             total.report.problems += done.report.problems
             total.again += done.again
@@ -134,7 +138,7 @@ async def _update_files(
         gone = FileFetch(
             client=client, service=source, endpoint=endpoint, report=outcome.report, writer=writer
         )
-        gone.withdraw(listed, known)
+        await gone.withdraw(listed, known)
         outcome.counts += gone.counts
         return outcome
 
@@ -160,16 +164,20 @@ async def _bring_files(
     return outcome
 
 
-def _fetch_own(writer: StoreWriter, address: str, fetching: Fetching, progress: Progress) -> Outcome:
+def _fetch_own(
+    writer: StoreWriter,
+    folder: OwnFolder,
+    listed: dict[str, dict[str, Any]],
+    fetching: Fetching,
+    progress: Progress,
+) -> Outcome:
     """All of a folder, at first and in an update alike."""
-    name = source_name(address)
+    name = folder.name
     facts = writer.source(name)
-    if facts.setdefault("address", without_secrets(address)) != without_secrets(address):
+    if facts.setdefault("address", folder.shown) != folder.shown:
         raise ConfigError(
             f"the store has another folder called {name} ({facts['address']}); fetch this one into a store of its own"
         )
-    folder = OwnFolder(address)
-    listed = folder.listed()
     facts |= {"attribution": OWN_ATTRIBUTION.format(address=name), "complete": False, "title": name}
     writer.write_manifest()
     report = Report()

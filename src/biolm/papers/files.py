@@ -82,10 +82,17 @@ class FileFetch:
         said = [f"{count:,} {name}" for name, count in sorted(self.counts.items()) if count]
         progress.finish(", ".join(said or ["nothing to do"]) + f", {self.read_bytes / 1e6:,.1f} MB")
 
-    def withdraw(self, listed: list[str], known: pa.Table) -> None:
-        """Mark the files that the service has no more: a new baseline's predecessors, bundles cut otherwise."""
-        for row in known.to_pylist():
-            if row["state"] == "file" and row["id"] not in set(listed):
+    async def withdraw(self, listed: list[str], known: pa.Table) -> None:
+        """Mark the files that the service has no more: a new baseline's predecessors, bundles cut otherwise.
+
+        One that is not listed is asked for first: a listing may be cut, or of a service in disorder.
+        """
+        names = set(listed)
+
+        async def ask(row: dict[str, Any]) -> None:
+            try:
+                await self.client.get(f"{self.endpoint}/{quote(row['id'])}", method="HEAD")
+            except Gone:
                 self.writer.add(
                     source=self.service,
                     id=row["id"],
@@ -95,12 +102,19 @@ class FileFetch:
                     note="no longer at the service",
                 )
                 self.counts["withdrawn"] += 1
+            except (Refused, Unanswered) as error:
+                self.report.add(row["id"], "unanswered", f"neither listed nor certainly gone: {error}")
+
+        missing = [row for row in known.to_pylist() if row["state"] == "file" and row["id"] not in names]
+        await at_once(ask, missing, IN_FLIGHT)
 
     async def _file(self, name: str, held: dict[str, Any] | None, tick: Any) -> None:
         url = f"{self.endpoint}/{quote(name)}"
         head = await self.client.get(url, method="HEAD")
         path = place_file(self.writer.folder, self.service, name)
-        if held and held["etag"] == stamp(head) and path.is_file() and path.stat().st_size == held["bytes"]:
+        mark = stamp(head)
+        is_there = held and path.is_file() and path.stat().st_size == held["bytes"]
+        if held and is_there and mark and held["etag"] == mark:
             self.counts["unchanged"] += 1
             return
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,7 +136,7 @@ class FileFetch:
             state="file",
             md5=found,
             bytes=path.stat().st_size,
-            etag=stamp(head),
+            etag=mark,
             modified=modified(answer),
             url=url,
         )

@@ -66,7 +66,7 @@ class Selection:
     @property
     def is_everything(self) -> bool:
         """Whether nothing was asked that narrows the choice."""
-        return self == Selection(retracted=self.retracted)
+        return self == Selection(retracted=self.retracted, seed=self.seed)
 
     @property
     def searches(self) -> bool:
@@ -131,6 +131,18 @@ class Selection:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """What any of several selections wants, by what the service says of an article."""
+
+    selections: tuple[Selection, ...]
+
+    def refusal(self, found: Metadata) -> str | None:
+        """Why none wants it, None where one does; "retracted" where one would want it but for that."""
+        reasons = {selection.refusal(found): None for selection in self.selections}
+        return None if None in reasons else "retracted" if "retracted" in reasons else next(iter(reasons))
+
+
 def selection_of(settings: dict[str, Any]) -> Selection:
     """The selection that a manifest records. Raises ConfigError for a setting that this biolm does not have."""
     known = {field.name for field in dataclasses.fields(Selection)}
@@ -164,18 +176,19 @@ def read_pmcids(paths: Sequence[Path]) -> tuple[str, ...]:
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is no text"
             raise InputError(f"{path} cannot be read: {why}; give a file of PMCIDs, one a line") from None
-        before = len(found)
+        some = False
         for number, line in enumerate(lines, 1):
             word = re.split(r"[\s,;#]", line.strip(), maxsplit=1)[0]
             if not word:
                 continue
             try:
                 found.add(number_of(word))
+                some = True
             except ValueError as error:
                 if number == 1 and not any(map(str.isdigit, word)):
                     continue  # a heading
                 raise InputError(f"{path}, line {number}: {error}; give one a line") from None
-        if len(found) == before and not lines:
+        if not some:
             raise InputError(f"{path} holds no PMCIDs; give a file with one a line")
     return pmcids(found)
 

@@ -89,7 +89,19 @@ def endpoints(given: tuple[str, ...], source: str = PMC.name) -> dict[str, str]:
             raise ConfigError(
                 f"--endpoint {word}: {name} has no endpoint; name one of {', '.join(SERVICES)}, as pmc=URL"
             )
-        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
+        if not _is_address(url):
             raise ConfigError(f"--endpoint {word}: give an address that begins with http:// or https://")
+        if "@" in urlsplit(url).netloc:
+            raise ConfigError(
+                f"--endpoint for {name} has a password in it, which would stand in the store; give it without"
+            )
         found[name] = url.rstrip("/")
     return found
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 80) > 0
+    except ValueError:  # a port or an IPv6 address that is none
+        return False

@@ -70,5 +70,5 @@ def whole_batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
             for batch in reader:
                 batch.validate(full=True)
                 yield batch
-        except (pa.ArrowInvalid, OSError):  # where it was cut off
+        except (pa.ArrowException, OSError):  # where it was cut off
             return

@@ -35,8 +35,8 @@ ROWS = pa.schema(
         pa.field("md5", pa.string()),
         pa.field("bytes", pa.int64()),
         pa.field("etag", pa.string()),
-        pa.field("modified", pa.timestamp("s", "UTC")),
-        pa.field("fetched", pa.timestamp("s", "UTC")),
+        pa.field("modified", pa.timestamp("ms", "UTC")),  # Parquet has no seconds
+        pa.field("fetched", pa.timestamp("ms", "UTC")),
         pa.field("url", pa.string()),
         pa.field("licence", pa.string()),
         pa.field("journal", pa.string()),
@@ -142,7 +142,7 @@ def rows_of(path: Path, names: Sequence[str], rows: Sequence[int]) -> Iterator[t
     """
     wanted = np.asarray(rows, np.int64)
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             begin = 0
             for group in range(file.num_row_groups):
                 count = file.metadata.row_group(group).num_rows
@@ -153,7 +153,7 @@ def rows_of(path: Path, names: Sequence[str], rows: Sequence[int]) -> Iterator[t
                     for place, row in enumerate(mine.tolist()):
                         yield (row, *(column[place].as_py() for column in columns))
                 begin += count
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise damaged(path, error) from None
 
 
@@ -170,6 +170,8 @@ def read_index(folder: Path) -> pa.Table:
     numbers = shard_numbers(folder)
     shards = {number: shard_path(folder, number).stat().st_size for number in numbers}
     index, covered = _kept_index(folder, shards)
+    if index is not None and len(covered) == len(numbers):
+        return index  # to resolve it again would cost six times its memory
     tables = [] if index is None else [index]
     tables += [shard_facts(shard_path(folder, number), number) for number in numbers if number not in covered]
     return resolved(tables)
@@ -180,18 +182,22 @@ def write_index(folder: Path, index: pa.Table, numbers: Sequence[int]) -> None:
     covers = {str(number): shard_path(folder, number).stat().st_size for number in numbers}
     table = index.replace_schema_metadata({_COVERS: json.dumps(covers).encode()})
     with atomic_file(folder / INDEX) as partial:
-        pq.write_table(table, partial, compression="zstd", use_dictionary=list(_REPEATED))
+        pq.write_table(
+            table, partial, compression="zstd", use_dictionary=list(_REPEATED), write_page_checksum=True
+        )
 
 
 def _kept_index(folder: Path, shards: dict[int, int]) -> tuple[pa.Table | None, set[int]]:
     """The index as it was kept, and the shards that it covers; none where one of these is gone or another."""
     try:
-        table = pq.read_table(folder / INDEX)
+        table = pq.read_table(folder / INDEX, page_checksum_verification=True)
         said = json.loads((table.schema.metadata or {})[_COVERS])
-    except (OSError, KeyError, ValueError, pa.ArrowException):
+        covers = {int(number): size for number, size in said.items()}
+    except (OSError, KeyError, ValueError, AttributeError, pa.ArrowException):
         return None, set()
-    covers = {int(number): size for number, size in said.items()}
     if any(shards.get(number) != size for number, size in covers.items()):
+        return None, set()
+    if not table.schema.equals(resolved([]).schema):  # of another biolm
         return None, set()
     return table.replace_schema_metadata(None), set(covers)
 
@@ -199,10 +205,10 @@ def _kept_index(folder: Path, shards: dict[int, int]) -> tuple[pa.Table | None, 
 def shard_facts(path: Path, number: int) -> pa.Table:
     """FACTS and PLACES of all rows of a shard. Raises ArtifactError where it is damaged."""
     try:
-        table = pq.read_table(path, columns=list(FACTS))
-    except (OSError, pa.ArrowException) as error:
+        table = pq.read_table(path, columns=list(FACTS), page_checksum_verification=True)
+        return placed(table, number)
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise damaged(path, error) from None
-    return placed(table, number)
 
 
 def placed(table: pa.Table, number: int) -> pa.Table:
@@ -230,35 +236,61 @@ def resolved(tables: Sequence[pa.Table]) -> pa.Table:
         schema = [*(ROWS.field(name) for name in FACTS)]
         places = [pa.field(name, pa.string() if name == "xml_md5" else pa.int32()) for name in PLACES]
         return pa.schema([*schema, *places]).empty_table()
-    log = pa.concat_tables(tables, promote_options="permissive").combine_chunks()
+    log = pa.concat_tables(tables, promote_options="permissive")
+    facts, xml = _chosen(log)
+    columns = {}
+    for name in log.column_names:  # one after another: each take copies its column
+        if name not in OF_XML:
+            columns[name] = log[name].take(facts)
+            continue
+        value = log[name].take(xml)
+        if name == "bytes":  # a file has bytes too
+            value = pc.coalesce(value, log[name].take(facts))
+        columns[name] = pc.fill_null(value, -1) if name in ("xml_shard", "xml_row") else value
+    return pa.table(columns, schema=log.schema)
+
+
+def _chosen(log: pa.Table) -> tuple[pa.Array, pa.Array]:
+    """Of each paper that counts, in order: the row of its last facts, and that of its last XML, null for none."""
     keys = pc.binary_join_element_wise(log["source"], log["id"], "\t")
     codes = pc.dictionary_encode(keys).combine_chunks()
-    code = codes.indices.to_numpy()
-    rows = np.arange(len(code))
-    last = np.full(len(codes.dictionary), -1)
-    last[code] = rows  # of several the last is kept
-    holding = rows[log["xml_shard"].to_numpy() >= 0]
-    xml = np.full(len(last), -1)
+    code, count = codes.indices.to_numpy(), len(codes.dictionary)
+    del keys, codes
+    last, xml, file = (np.full(count, -1) for _ in range(3))
+    last[code] = np.arange(len(code))  # of several the last is kept
+    holding = np.flatnonzero(log["xml_shard"].to_numpy() >= 0)
     xml[code[holding]] = holding
-    facts = log.take(last)
-    found = log.select(OF_XML).take(pa.array(xml, pa.int64(), mask=xml < 0))
-    for name in OF_XML:
-        value = (
-            found[name] if name != "bytes" else pc.coalesce(found[name], facts[name])
-        )  # a file has bytes too
-        value = pc.fill_null(value, -1) if name in ("xml_shard", "xml_row") else value
-        facts = facts.set_column(facts.column_names.index(name), name, value)
-    held = pc.fill_null(pc.equal(facts["xml_md5"], facts["md5"]), False)
-    usable = pc.or_(pc.is_in(facts["state"], pa.array(["withdrawn", "file"])), held)
-    return facts.filter(usable).sort_by([("source", "ascending"), ("id", "ascending")])
+    files = np.flatnonzero(pc.equal(log["state"], "file").to_numpy())
+    file[code[files]] = files
+    xml[file > xml] = -1  # a paper that grew into a large file
+    found = pa.array(xml, mask=xml < 0)
+    held = pc.fill_null(pc.equal(log["xml_md5"].take(found), log["md5"].take(last)), False)
+    usable = pc.or_(pc.is_in(log["state"].take(last), pa.array(["withdrawn", "file"])), held).to_numpy()
+    last, xml = last[usable], xml[usable]
+    order = _order(log["source"].take(last), log["id"].take(last))
+    return pa.array(last[order]), pa.array(xml[order], mask=xml[order] < 0)
+
+
+def _order(source: pa.ChunkedArray, name: pa.ChunkedArray) -> NDArray[np.int64]:
+    """The places of papers by source and id, as a folder lists files."""
+    keys = pa.table({"source": source, "id": name, "row": np.arange(len(name))})
+    order: NDArray[np.int64] = pc.sort_indices(
+        keys, [(column, "ascending") for column in keys.column_names]
+    ).to_numpy()
+    return order
 
 
 def write_shard(path: Path, batches: Sequence[pa.RecordBatch], row_group_bytes: int) -> None:
-    """Rows as a shard, atomically, sorted by source and id, in row groups of about so many bytes of XML.
+    """Rows as a shard, atomically, sorted by source and id, in row groups of about so many bytes of XML and metadata.
 
     Memory is that of a row group, where the batches are mapped from a file.
     """
-    order, sizes = _order(batches)
+    small = pa.Table.from_batches([batch.select(["source", "id", "metadata", "xml"]) for batch in batches])
+    order = _order(small["source"], small["id"])
+    sizes = sum(
+        pc.fill_null(pc.binary_length(small[name]), 0).to_numpy().astype(np.int64)
+        for name in ("metadata", "xml")
+    )
     groups = np.cumsum(sizes[order]) // row_group_bytes
     bounds = np.flatnonzero(np.diff(groups, prepend=-1))
     ends = np.cumsum([batch.num_rows for batch in batches])
@@ -271,6 +303,7 @@ def write_shard(path: Path, batches: Sequence[pa.RecordBatch], row_group_bytes: 
             compression_level=3,  # 5.1 times smaller than the XML; level 6: 5.7, and three times the work
             use_dictionary=list(_REPEATED),
             write_statistics=["source", "id"],
+            write_page_checksum=True,  # zstd as Parquet has it does not notice a wrong bit
         ) as writer,
     ):
         for begin, end in zip(bounds, [*bounds[1:], len(order)], strict=True):
@@ -282,18 +315,3 @@ def write_shard(path: Path, batches: Sequence[pa.RecordBatch], row_group_bytes: 
                 for place, row in zip(places.tolist(), rows.tolist(), strict=True)
             ]
             writer.write_table(pa.Table.from_batches(parts).combine_chunks(), row_group_size=len(rows))
-
-
-def _order(batches: Sequence[pa.RecordBatch]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The places of rows by source and id, PMC99 before PMC100; and the XML bytes of each row."""
-    facts = pa.Table.from_batches([batch.select(["source", "id", "xml"]) for batch in batches])
-    keys = pa.table(
-        {
-            "source": facts["source"],
-            "length": pc.binary_length(facts["id"]),
-            "id": facts["id"],
-            "row": np.arange(facts.num_rows),
-        }
-    )
-    order = keys.sort_by([(name, "ascending") for name in keys.column_names])["row"].to_numpy()
-    return order, pc.fill_null(pc.binary_length(facts["xml"]), 0).to_numpy().astype(np.int64)

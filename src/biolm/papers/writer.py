@@ -41,8 +41,8 @@ from biolm.papers.store import (
 
 SHARD_BYTES = 256 << 20
 """XML that closes a shard: some 2,300 articles, 50 MB on disk."""
-ROW_GROUP_BYTES = 32 << 20
-"""XML of a row group: what a reader holds in memory, and what one worker of a corpus reads."""
+ROW_GROUP_BYTES = 8 << 20
+"""XML and metadata of a row group: what is unpacked to read one paper of it. Larger ones are no better packed."""
 BATCH_BYTES = 1 << 20
 BATCH_SECONDS = 0.5
 """Rows are given to the operating system when they reach either."""
@@ -74,11 +74,11 @@ class StoreWriter:
                     "biolm": biolm.__version__,
                     "sources": {},
                 }
+            self.write_manifest()  # before anything else: a folder with other things is no store
             for name in (SHARDS, SPOOL, FILES):
                 (folder / name).mkdir(exist_ok=True)
             for leftover in [*folder.glob(".*.partial"), *(folder / SHARDS).glob(".*.partial")]:
                 leftover.unlink()
-            self.write_manifest()
             self._number, self._spool = self._take_up()
         except BaseException:
             self._opened.close()
@@ -116,12 +116,14 @@ class StoreWriter:
     def known(self, source: str) -> pa.Table:
         """What the store holds of a source, as its index says, with the open shard."""
         self.flush()
+        while self._seals:  # else a shard could come between the two looks at the folder
+            self._seals.pop(0).result()
         tables = [read_index(self.folder)]
         for path, number in self._spools():
             batches = list(whole_batches(path, ROWS))
             if batches and not shard_path(self.folder, number).exists():
                 tables.append(placed(pa.Table.from_batches(batches).select(FACTS), number))
-        index = resolved(tables)
+        index = resolved(tables) if len(tables) > 1 else tables[0]
         return index.filter(pc.equal(index["source"], source))
 
     def add(self, **values: Any) -> None:
@@ -162,6 +164,7 @@ class StoreWriter:
             if shard_path(self.folder, number).exists():
                 path.unlink()
             elif place < len(spools) - 1:  # was full
+                self._open(number).close()  # leaves what is whole
                 seal(path, shard_path(self.folder, number))
             else:
                 return number, self._open(number)

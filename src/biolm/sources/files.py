@@ -40,10 +40,11 @@ class Sidecar:
 
 @dataclass(frozen=True, slots=True)
 class StoredRow:
-    """A paper in a paper store: its XML, and what is known of it now, which may stand in a later shard."""
+    """A paper in a paper store: where its XML lies, and what is known of it now."""
 
     name: str
     """What it is called in a corpus."""
+    xml_shard: int
     xml_row: int
     facts_shard: int
     facts_row: int
@@ -67,7 +68,7 @@ class PaperFile:
     problem: str | None = None
     """Why it is not read, for a person; None for a file that is."""
     rows: tuple[StoredRow, ...] | None = None
-    """Of a paper store's shard: the papers to read of it; None for any other file."""
+    """Of a paper store, whose folder is the path: the papers to read; None for any other file."""
 
 
 def find_sidecar(

@@ -91,9 +91,12 @@ def _read_members(found: Iterator[Member], file: PaperFile, options: TextOptions
 def _read_rows(file: PaperFile, options: TextOptions) -> Stream:
     """The papers of a store, each with what the store knows of it."""
     for paper in stored_papers(file):
+        if isinstance(paper, Unreadable):
+            yield paper
+            continue
         try:
             for record in _read_xml(unpacked_chunks(paper.stream()), paper.name, options):
-                yield paper.with_facts(record)
+                yield from paper.with_facts(record)
         except Unusable as error:
             yield Unreadable(source=paper.name, reason=error.reason, transient=error.transient)
 

@@ -1,9 +1,8 @@
 """A source cut into shards: the unit of work of a build that is parallel and takes up where it stopped.
 
-A large file (PubMed's, a bundle, an archive) is a shard of its own, and so is a row group of a paper store. A folder's
-small papers are grouped in
-sorted order, and a group ends where a hash of a file's name says so: a paper that comes into the folder
-changes its own group and no other. Nothing here depends on how many processes work.
+A large file (PubMed's, a bundle, an archive) is a shard of its own. A folder's small papers are grouped in sorted
+order, and a group ends where a hash of a file's name says so: a paper that comes into the folder changes its own
+group and no other. So are a paper store's (`stored.py`). Nothing here depends on how many processes work.
 """
 
 import hashlib

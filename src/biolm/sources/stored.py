@@ -1,29 +1,37 @@
-"""Papers out of a paper store: which rows of its shards are papers, and each with what is known of it now."""
+"""Papers out of a paper store: which rows of its shards are papers, and each with what is known of it now.
 
+What a corpus makes of a store depends on its papers, and never on where in the shards they lie: that is as they
+happened to arrive.
+"""
+
+import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from biolm.artifacts import sha256_json
 from biolm.errors import ArtifactError
-from biolm.papers.store import FILES, Store, damaged, open_store, rows_of, shard_path
+from biolm.papers.store import FILES, Store, open_store, rows_of, shard_path
 from biolm.records import Article, Deletion, Unreadable
 from biolm.sources.beside import Facts, cloud_facts, with_facts
 from biolm.sources.files import PAPER_ENDINGS, PaperFile, StoredRow, portable
 from biolm.sources.xml import Unusable
 
+GROUP_PAPERS = 256
+"""Papers of a group on average; at most four times as many."""
+GROUP_BYTES = 32 << 20
+"""A group ends before the paper that would exceed this much XML: it is what a worker holds in memory."""
 _KNOWN = ("xml_md5", "state", "etag", "licence", "manuscript", "retracted")
 """What the record of a paper depends on, besides its name."""
-_PLACES = ("source", "id", "bytes", "xml_row", "facts_shard", "facts_row")
+_PLACES = ("xml_shard", "xml_row", "facts_shard", "facts_row")
+_BATCH = 8192
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,34 +48,45 @@ class StoredPaper:
         """Its XML, as a file is read."""
         return io.BufferedReader(io.BytesIO(self.xml))
 
-    def with_facts(self, record: Article | Unreadable | Deletion) -> Article | Unreadable | Deletion:
-        """A record of its XML with what the store knows. Raises Unusable where that is of another paper."""
+    def with_facts(
+        self, record: Article | Unreadable | Deletion
+    ) -> Iterator[Article | Unreadable | Deletion]:
+        """A record of its XML with what the store knows; where that cannot be used, without, and an Unreadable.
+
+        What is withdrawn withdraws nothing.
+        """
         if not isinstance(record, Article):
-            return record
-        facts = Facts() if self.metadata is None else cloud_facts(self.metadata)
-        return replace(with_facts(record, facts), withdrawn=self.withdrawn)
+            if not (self.withdrawn and isinstance(record, Deletion)):
+                yield record
+            return
+        problem = None
+        try:
+            record = with_facts(record, Facts() if self.metadata is None else cloud_facts(self.metadata))
+        except Unusable as error:
+            problem = error.reason
+        yield replace(record, withdrawn=self.withdrawn)
+        if problem:
+            yield Unreadable(source=f"{self.name} (metadata)", reason=problem)
 
 
 def stored_files(folder: Path, name: str) -> Iterator[PaperFile]:
-    """What a store called `name` holds: its files, and the papers of each row group of its shards as one file.
+    """What a store called `name` holds: its files, and its papers in groups, each as one file.
 
-    What the store marks as withdrawn is given too, so that a corpus can count it. Raises Unusable where the store
-    is damaged or holds nothing.
+    A group is a run of papers by source and id, and ends where a hash of an id says so: what happens to a paper
+    changes its own group and no other. What the store marks as withdrawn is given too, so that a corpus can count
+    it. Raises Unusable where the store is damaged or holds nothing.
     """
     try:
         store = open_store(folder)
         index = store.index()
-        yield from _kept_files(store, index, name)
-        papers = index.filter(pc.field("xml_row") >= 0)
-        papers = papers.sort_by([("xml_shard", "ascending"), ("xml_row", "ascending")])
-        shards = papers["xml_shard"].to_numpy()
-        for shard in np.unique(shards).tolist():
-            begin, end = np.searchsorted(shards, [shard, shard + 1])
-            yield from _row_groups(store.shard(shard), papers.slice(begin, end - begin), name)
     except ArtifactError as error:
         reason, _, remedy = str(error).partition("; ")
         raise Unusable(reason, remedy) from None
-    if not index.num_rows:
+    is_empty = True
+    for file in chain(_kept_files(store, index, name), _groups(folder, index, name)):
+        is_empty = False
+        yield file
+    if is_empty:
         raise Unusable("holds no papers yet", "fetch some with `biolm papers fetch`")
 
 
@@ -86,28 +105,38 @@ def _kept_files(store: Store, index: pa.Table, name: str) -> Iterator[PaperFile]
         )
 
 
-def _row_groups(path: Path, papers: pa.Table, name: str) -> Iterator[PaperFile]:
-    """The papers of a shard, a file for each row group: what is unpacked together is read together."""
-    try:
-        facts = pq.read_metadata(path)
-    except (OSError, pa.ArrowException) as error:
-        raise damaged(path, error) from None
-    ends = np.cumsum([facts.row_group(group).num_rows for group in range(facts.num_row_groups)])
-    rows: NDArray[Any] = papers["xml_row"].to_numpy()
+def _groups(folder: Path, index: pa.Table, name: str) -> Iterator[PaperFile]:
+    papers = index.select(dict.fromkeys(["source", "id", "bytes", *_KNOWN, *_PLACES]))
+    papers = papers.filter(pc.field("xml_row") >= 0)
     begin = 0
-    for end in np.searchsorted(rows, ends).tolist():
-        if end > begin:
-            known = papers.slice(begin, end - begin)
-            of = list(zip(*(known[column].to_pylist() for column in _PLACES), strict=True))
-            names = [_name(name, source, paper) for source, paper, *_ in of]
-            yield PaperFile(
-                path=str(path),
-                name=names[0],
-                bytes=sum(size for _, _, size, *_ in of),
-                content=sha256_json([names, [known[column].to_pylist() for column in _KNOWN]]),
-                rows=tuple(StoredRow(called, *row[3:]) for called, row in zip(names, of, strict=True)),
-            )
+    for end in _ends(papers):
+        known = papers.slice(begin, end - begin).to_pydict()
+        names = [_name(name, *paper) for paper in zip(known["source"], known["id"], strict=True)]
+        places = zip(*(known[column] for column in _PLACES), strict=True)
+        yield PaperFile(
+            path=str(folder),
+            name=names[0],
+            bytes=sum(known["bytes"]),
+            content=sha256_json([names, [known[column] for column in _KNOWN]]),
+            rows=tuple(StoredRow(called, *place) for called, place in zip(names, places, strict=True)),
+        )
         begin = end
+
+
+def _ends(papers: pa.Table) -> Iterator[int]:
+    """The row behind the last of each group."""
+    begin = row = size = 0
+    for batch in papers.select(["id", "bytes"]).to_batches(_BATCH):
+        for paper, more in zip(batch["id"].to_pylist(), batch["bytes"].to_pylist(), strict=True):
+            if row > begin and (size + more > GROUP_BYTES or row - begin == 4 * GROUP_PAPERS):
+                yield row
+                begin, size = row, 0
+            row, size = row + 1, size + more
+            if hashlib.blake2b(paper.encode(), digest_size=4).digest()[0] % GROUP_PAPERS == 0:
+                yield row
+                begin, size = row, 0
+    if row > begin:
+        yield row
 
 
 def _name(store: str, source: str, paper: str) -> str:
@@ -115,30 +144,31 @@ def _name(store: str, source: str, paper: str) -> str:
     return f"{store}/{source}/{portable(called)}"
 
 
-def stored_papers(file: PaperFile) -> Iterator[StoredPaper]:
-    """The papers of one such file, in its order. Raises Unusable where their shard is damaged.
+def stored_papers(file: PaperFile) -> Iterator[StoredPaper | Unreadable]:
+    """The papers of one such file, in its order; an Unreadable for each that lies in a damaged shard.
 
-    Memory is that of a row group and of what is known of its papers.
+    Memory is that of a group, and of a row group.
     """
-    path, rows = Path(file.path), file.rows or ()
-    try:
-        known = _facts(path.parent.parent, rows)
-        xml = rows_of(path, ("xml",), [row.xml_row for row in rows])
-        for row, (_, data) in zip(rows, xml, strict=True):
-            metadata, state = known[row.facts_shard, row.facts_row]
+    folder, rows = Path(file.path), file.rows or ()
+    facts = _values(folder, ("metadata", "state"), [(row.facts_shard, row.facts_row) for row in rows])
+    xml = _values(folder, ("xml",), [(row.xml_shard, row.xml_row) for row in rows])
+    for row in rows:
+        if (row.facts_shard, row.facts_row) in facts and (row.xml_shard, row.xml_row) in xml:
+            metadata, state = facts[row.facts_shard, row.facts_row]
+            (data,) = xml[row.xml_shard, row.xml_row]
             yield StoredPaper(name=row.name, xml=data, metadata=metadata, withdrawn=state == "withdrawn")
-    except ArtifactError as error:
-        reason, _, remedy = str(error).partition("; ")
-        raise Unusable(reason, remedy) from None
+        else:
+            reason = "in a damaged shard; see what `biolm papers show --verify` says of its store"
+            yield Unreadable(source=row.name, reason=reason, transient=True)  # its shard may be mended
 
 
-def _facts(folder: Path, rows: tuple[StoredRow, ...]) -> dict[tuple[int, int], tuple[str | None, str]]:
-    """Metadata and state by shard and row."""
-    wanted = sorted({(row.facts_shard, row.facts_row) for row in rows})
-    return {
-        (shard, row): (metadata, state)
-        for shard, places in groupby(wanted, lambda place: place[0])
-        for row, metadata, state in rows_of(
-            shard_path(folder, shard), ("metadata", "state"), [row for _, row in places]
-        )
-    }
+def _values(
+    folder: Path, names: Sequence[str], places: Sequence[tuple[int, int]]
+) -> dict[tuple[int, int], tuple[Any, ...]]:
+    """Values by shard and row, without those that lie in damaged shards."""
+    found: dict[tuple[int, int], tuple[Any, ...]] = {}
+    for shard, of_shard in groupby(sorted(set(places)), lambda place: place[0]):
+        with suppress(ArtifactError):
+            for row, *values in rows_of(shard_path(folder, shard), names, [row for _, row in of_shard]):
+                found[shard, row] = tuple(values)
+    return found
