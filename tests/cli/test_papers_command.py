@@ -232,6 +232,7 @@ def test_sources_names_each_service_with_its_licence_and_terms(run: Run):
     [
         ("fetch --licence by", "Missing option '--out'"),
         ("fetch --out S", "nothing says which articles; give for example --licence by, or --all"),
+        ("fetch --out S --source pubmed", "nothing says which files; give --sample 1, or --all"),
         ("fetch --out S --retracted", "nothing says which articles"),
         ("fetch --out S --all --licence by", "--all is everything; give it without a selection"),
         ("fetch --out S --all --sample 3", "--all is everything"),
@@ -348,7 +349,7 @@ def test_a_store_is_not_written_where_something_else_is(
 
 
 def test_a_service_that_cannot_be_reached_is_said_in_a_line(refused: Callable[..., str]):
-    line = refused("fetch", "--out", "S", "--source", "pubmed", "--endpoint", NOWHERE, "--quiet")
+    line = refused("fetch", "--out", "S", "--all", "--source", "pubmed", "--endpoint", NOWHERE, "--quiet")
     assert "127.0.0.1:9 cannot be reached (no connection (Connect call failed" in line
     assert "check the network and --endpoint, and run the same command again" in line
 
@@ -404,7 +405,7 @@ def test_a_fetch_that_was_interrupted_says_so_and_the_next_completes_the_store(
         data = gzip.compress(random.Random(number).randbytes(100_000))
         replica.put_file(f"/europepmc/PMC{number}00_PMC{number}99.xml.gz", data)
     replica.faults.latency_seconds = 0.05
-    words = ["fetch", "--out", "store", "--source", source, *(["--all"] if source == "pmc" else []), *at]
+    words = ["fetch", "--out", "store", "--source", source, "--all", *at]
     process = started(*words, "--in-flight", "4")
     begun = ".xml" if source == "pmc" else ".xml.gz"
     wait_for(lambda: sum(begun in entry.path for entry in list(replica.log)) > 8, process)

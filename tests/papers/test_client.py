@@ -17,6 +17,7 @@ from pmc import BUCKET, FAST, fetch, held, truth
 from replica import Faults, Replica, invented_article, make_answer
 
 from biolm.errors import ConfigError, InputError
+from biolm.papers import client as client_module
 from biolm.papers.client import Answer, Client, Damaged, Gone, HttpConfig, Refused, Unanswered, seconds_of
 from biolm.papers.fetch import fetch_papers
 from biolm.papers.runs import Fetching
@@ -404,6 +405,23 @@ def test_a_download_that_breaks_is_taken_up_where_it_broke(large, url, tmp_path,
     assert sum(came) == len(BODY)
     if kind == "cut":  # a reset may take what came before it along
         assert asked[1] == f"bytes={len(BODY) // 2}-"
+
+
+def test_a_download_may_break_as_often_as_it_gets_further(large, url, tmp_path):
+    large.faults = Faults(rates={"cut": 1.0}, times=7)
+    ask(
+        lambda client: client.download(url + FILE, tmp_path / "file"),
+        HttpConfig(attempts=2, backoff_seconds=0.01),
+    )
+    assert (tmp_path / "file").read_bytes() == BODY
+    assert large.faults.counts["cut"] == 7
+
+
+def test_a_long_wait_is_told_of(replica, url, monkeypatch, caplog):
+    monkeypatch.setattr(client_module, "SAID_PAUSE_SECONDS", 0.5)
+    replica.faults = Faults(rates={"429": 1.0}, retry_after=1)
+    ask(lambda client: client.get(url + XML))
+    assert caplog.messages == [f"{url.removeprefix('http://')} asks to wait for 1 s"]
 
 
 def test_a_broken_file_is_taken_up_with_its_etag(large, url, tmp_path):

@@ -246,7 +246,9 @@ def test_an_inventory_is_fetched_once_a_day(replica, url, tmp_path):
     replica.take_inventory("2026-11-26")
     fetch(tmp_path / "b", url, Selection(pmcids="PMC5-PMC6"))
     assert any("csv.gz" in entry.path for entry in replica.log[before:])
-    assert open_store(tmp_path / "b").sources["pmc"]["as_of"] == "2026-11-26"
+    facts = open_store(tmp_path / "b").sources["pmc"]
+    assert [record["as_of"] for record in facts["selections"]] == [DAY, "2026-11-26"]
+    assert facts["as_of"] == DAY  # the store is as old as its oldest part
 
 
 # What is not as it was listed

@@ -1,15 +1,19 @@
 """An update brings what changed at the PMC Cloud Service, marks what is gone, and writes nothing where nothing is."""
 
+import gzip
 from pathlib import Path
 
 import pytest
-from pmc import BUCKET, CODES, asked, fetch, held, log_rows, rows, truth, update
+from pmc import BUCKET, CODES, FAST, asked, fetch, held, log_rows, rows, truth, update
 from replica import Replica, invented_article
 
 from biolm.errors import ArtifactError, InputError
 from biolm.papers import cloud_runs
+from biolm.papers.fetch import fetch_papers, update_papers
+from biolm.papers.runs import Fetching
 from biolm.papers.selection import Selection
 from biolm.papers.store import open_store, shard_numbers
+from biolm.progress import Silent
 
 NEXT = "2026-11-26"
 
@@ -360,3 +364,35 @@ def test_faults_change_nothing_in_what_an_update_brings(replica, url, store, see
     assert held(store) == truth(replica)
     assert outcome.counts == {"new": 1, "facts": 1, "changed": 10, "withdrawn": 5}
     assert outcome.again.total() > 10
+
+
+def test_a_service_that_lists_nothing_of_what_is_held_withdraws_nothing(replica, url, store):
+    for number in range(1, 41):
+        replica.remove_article(f"PMC{number}.1")
+        replica.put_article(f"PMC{number + 100}.1", invented_article(number + 100))
+    replica.take_inventory(NEXT)
+    before = held(store)
+    with pytest.raises(
+        InputError, match="lists none of the 40 articles that the store holds; check --endpoint"
+    ):
+        update(store, url)
+    assert held(store) == before
+
+
+def test_files_of_a_service_are_not_withdrawn_while_what_replaces_them_gets_no_answer(replica, url, tmp_path):
+    data = gzip.compress(b"<PubmedArticleSet></PubmedArticleSet>")
+    replica.put_file("/pubmed/updatefiles/pubmed26n1400.xml.gz", data)
+    replica.put_file("/pubmed/baseline/pubmed26n0001.xml.gz", data)
+    asking = Fetching(endpoints=(f"pubmed={url}/pubmed",), http=FAST)
+    fetch_papers(tmp_path / "store", "pubmed", Selection(), asking, Silent(), everything=True)
+    replica.remove_file("/pubmed/baseline/pubmed26n0001.xml.gz")
+    replica.put_file("/pubmed/baseline/pubmed27n0001.xml.gz", data)
+    replica.faults.always["/pubmed/baseline/pubmed27n0001.xml.gz"] = "503"
+    update_papers(tmp_path / "store", asking, Silent())
+    assert rows(tmp_path / "store")["baseline/pubmed26n0001.xml.gz"]["state"] == "file"
+    replica.faults.always.clear()
+    update_papers(tmp_path / "store", asking, Silent())
+    states = {
+        name: row["state"] for name, row in rows(tmp_path / "store").items() if name.startswith("baseline")
+    }
+    assert states == {"baseline/pubmed26n0001.xml.gz": "withdrawn", "baseline/pubmed27n0001.xml.gz": "file"}

@@ -64,7 +64,7 @@ def made(folder: Path) -> Path:
     store = folder / "store"
     with serving(replica) as url:
         fetch_papers(store, "pmc", Selection(), services(url), Silent(), everything=True)
-        fetch_papers(store, "pubmed", Selection(), services(url), Silent())
+        fetch_papers(store, "pubmed", Selection(), services(url), Silent(), everything=True)
         fetch_papers(store, str(own), Selection(), services(url), Silent())
         replica.change("PMC3.1", is_retracted=True)
         replica.change("PMC4.1", license_code="CC BY-SA")
@@ -213,7 +213,7 @@ def test_verify_finds_damage_in_the_middle_of_a_shard(store: Path):
 def test_a_shard_that_was_cut_off_is_named_with_what_to_do(left: int, store: Path):
     shard = first_shard(store)
     shard.write_bytes(shard.read_bytes()[:left])
-    with pytest.raises(ArtifactError, match=rf"{shard.name} cannot be read .*papers update"):
+    with pytest.raises(ArtifactError, match=rf"{shard.name} cannot be read .*papers fetch"):
         verify_store(open_store(store), Silent())
 
 

@@ -208,6 +208,7 @@ def test_it_is_refused_where_the_fetch_would_be(replica: Replica, url: str, tmp_
             Selection(),
             Fetching(endpoints=("http://127.0.0.1:9",), http=FAST),
             Silent(),
+            everything=True,
         )
     assert not (tmp_path / "store").exists()
 

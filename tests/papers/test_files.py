@@ -106,7 +106,7 @@ def fetching(url: str, http: HttpConfig = FAST) -> Fetching:
 
 
 def fetch(out: Path, url: str, service: str, **selected: Any) -> Outcome:
-    return fetch_papers(out, service, Selection(**selected), fetching(url), Silent())
+    return fetch_papers(out, service, Selection(**selected), fetching(url), Silent(), everything=not selected)
 
 
 def update(store: Path, url: str) -> Outcome:
@@ -244,7 +244,7 @@ def test_a_file_that_changed_while_its_download_was_broken_is_fetched_from_its_b
     replica.put_file(f"/europepmc/{name}", noise(1_000_000))
     replica.faults.always = {f"/europepmc/{name}": "cut"}
     once = fetching(url, HttpConfig(attempts=1, silence_seconds=1))
-    stopped = fetch_papers(tmp_path / "store", "europepmc", Selection(), once, Silent())
+    stopped = fetch_papers(tmp_path / "store", "europepmc", Selection(), once, Silent(), everything=True)
     assert stopped.report.counts == {"unanswered": 1}
     (partial,) = (tmp_path / "store" / "files" / "europepmc").glob(".*.partial")
     assert 0 < partial.stat().st_size < 1_000_000

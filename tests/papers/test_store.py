@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from biolm.errors import ArtifactError
+from biolm.errors import ArtifactError, InputError
 from biolm.papers import writer as writer_module
 from biolm.papers.contents import verify_store
 from biolm.papers.spool import Spool, whole_batches
@@ -208,7 +208,7 @@ def test_a_column_that_no_shard_has_is_refused(tmp_path: Path):
         writer.add(**paper(1), license="CC0")
 
 
-def test_shards_close_when_they_are_full_and_are_sorted_by_number(tmp_path: Path, monkeypatch):
+def test_shards_close_when_they_are_full_and_are_sorted_by_id(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(writer_module, "BATCH_BYTES", 1)
     order = random.Random(5).sample(range(1, 1200), 60)
     write(tmp_path / "store", *map(paper, order), shard_bytes=5000)
@@ -217,10 +217,10 @@ def test_shards_close_when_they_are_full_and_are_sorted_by_number(tmp_path: Path
     ]
     assert len(shards) > 5
     found = [[int(name[3:-2]) for name in shard["id"].to_pylist()] for shard in shards]
-    assert found == [sorted(numbers) for numbers in found]
+    assert found == [sorted(numbers, key=lambda number: f"PMC{number}.1") for numbers in found]
     written = iter(order)
     for numbers in found:  # each holds what came while it was open
-        assert sorted(next(written) for _ in numbers) == numbers
+        assert {next(written) for _ in numbers} == set(numbers)
     assert next(written, None) is None
     assert not list((tmp_path / "store" / "spool").iterdir())
 
@@ -452,6 +452,19 @@ def test_a_shard_that_was_removed_takes_its_papers_along_and_they_can_come_again
     check_whole(store, range(1, 13))
 
 
+def test_a_new_store_into_which_nothing_came_is_unmade_and_a_folder_that_was_there_stays(tmp_path: Path):
+    (tmp_path / "there").mkdir()
+    for name in ("there", "new"):
+        with pytest.raises(InputError), StoreWriter(tmp_path / name):
+            raise InputError("nothing answers")
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+    assert not list((tmp_path / "there").iterdir())
+    with pytest.raises(InputError), StoreWriter(tmp_path / "new") as writer:
+        writer.add(**paper(1))
+        raise InputError("nothing answers any more")
+    check_whole(tmp_path / "new", range(1, 2))
+
+
 def test_facts_about_xml_whose_shard_was_removed_are_no_paper(store: Path):
     write(store, paper(6, "article", 2), paper(7, "withdrawn"))
     write(store, paper(6, "facts", 2, retracted=True), paper(1, "facts", retracted=True))
@@ -638,7 +651,9 @@ def test_a_wrong_bit_in_a_page_is_never_read(tmp_path: Path):
         except ArtifactError as error:
             noticed.append(str(error))
     assert len(noticed) > 100
-    assert all("remove it and run `biolm papers update`" in line and "\n" not in line for line in noticed)
+    assert all(
+        "remove it and run the same `biolm papers fetch`" in line and "\n" not in line for line in noticed
+    )
 
 
 def test_a_shard_that_is_cut_or_gone_is_one_line(store: Path):

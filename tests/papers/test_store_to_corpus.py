@@ -283,7 +283,7 @@ def test_a_damaged_shard_costs_its_papers_until_it_is_mended(store: Path, tmp_pa
 def test_a_store_whose_log_cannot_be_read_or_is_empty_is_one_line(store: Path, tmp_path: Path):
     shard_path(store, 1).write_bytes(b"PAR1")
     with pytest.raises(
-        InputError, match=r"000001.parquet cannot be read \(.*\); remove it and run `biolm papers"
+        InputError, match=r"000001.parquet cannot be read \(.*\); remove it and run the same `biolm papers"
     ):
         build(store, out=tmp_path / "corpus")
     (store / INDEX).unlink()

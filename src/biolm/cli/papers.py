@@ -156,7 +156,7 @@ def show(store: Path, verify: bool, as_json: bool, quiet: bool) -> None:
         names = ", ".join(name for name, _ in damage[:5])
         raise ArtifactError(
             f"{len(damage):,} parts of {store} are damaged ({names}); remove the shards and files that are named, and "
-            f"run `biolm papers update {store}`: what lay in them is fetched again"
+            "run the same `biolm papers fetch` again: what lay in them is fetched anew"
         )
 
 

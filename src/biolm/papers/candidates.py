@@ -35,6 +35,13 @@ def names_of(listed: pa.Table) -> pa.ChunkedArray:
     return pc.binary_join_element_wise(pc.binary_join_element_wise("PMC", text[0], ""), text[1], ".")
 
 
+def numbers_in(names: pa.ChunkedArray) -> list[int]:
+    """The numbers of the PMCIDs in such names, each once, sorted."""
+    numbers = pc.replace_substring_regex(names, r"^PMC|\.\d+$", "").cast(pa.int64())
+    found: list[int] = np.unique(numbers.to_numpy()).tolist()
+    return found
+
+
 def narrowed(listed: pa.Table, selection: Selection, found: set[int] | None) -> pa.Table:
     """What of the listed is wanted as far as its ids and days tell; `found`: PMCIDs that ESearch gave."""
     if selection.ids is not None:

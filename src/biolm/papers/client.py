@@ -7,6 +7,7 @@ second try puts right is raised at once. Nothing here knows what is fetched.
 
 import asyncio
 import hashlib
+import logging
 import os
 import random
 import time
@@ -37,7 +38,10 @@ WRONG_ATTEMPTS = 3
 """Tries after which wrong bytes are taken for what the service has."""
 MOST_PAUSE_SECONDS = 3600.0
 """However much longer a Retry-After asks for."""
+SAID_PAUSE_SECONDS = 30.0
+"""A longer one is told of: nothing else would show why nothing happens."""
 CHUNK_BYTES = 1 << 18
+_log = logging.getLogger(__name__)
 
 
 class Gone(Exception):  # noqa: N818  it is an answer, not an error
@@ -260,7 +264,10 @@ class Client:
                 return {}
             return {"Range": f"bytes={into.stat().st_size}-", "If-Range": etag}
 
-        answer = await self._asked("GET", url, read, headers=headers, readable=(416,))
+        def far() -> int:
+            return into.stat().st_size if into.exists() else 0
+
+        answer = await self._asked("GET", url, read, headers=headers, readable=(416,), progress=far)
         mark.unlink(missing_ok=True)
         return answer
 
@@ -273,8 +280,12 @@ class Client:
         params: Mapping[str, str] | None = None,
         headers: Callable[[], dict[str, str]] = dict,
         readable: tuple[int, ...] = (),
+        progress: Callable[[], int] = lambda: 0,
     ) -> _Result:
-        """What `read` makes of an answer; of those of 400 and more it sees those in `readable`."""
+        """What `read` makes of an answer; of those of 400 and more it sees those in `readable`.
+
+        A try that brought `progress` further, though it failed, does not count against the attempts.
+        """
         assert self._session is not None
         name = urlsplit(url).netloc
         beginning = next(filter(url.startswith, self._limited), name)
@@ -283,6 +294,7 @@ class Client:
             host = self._hosts[beginning] = _Host(proxy=proxy_of(url))
         why = ""
         tried = wrong = 0
+        far = progress()
         while tried < (self.config.attempts if host.answered else min(self.config.attempts, FIRST_ATTEMPTS)):
             if self._given_up >= GIVEN_UP_IN_A_ROW:
                 break
@@ -297,7 +309,7 @@ class Client:
                     status = response.status
                     host.answered = True
                     if status in _PASSING:
-                        self._heed(host, response.headers.get("Retry-After"))
+                        self._heed(name, host, response.headers.get("Retry-After"))
                         why = f"HTTP {status}"
                     elif status in _GONE:
                         self._answered()
@@ -337,6 +349,8 @@ class Client:
                 ):  # the service counts from when a request reaches it, which is before now
                     host.next_turn = max(host.next_turn, time.monotonic() + host.seconds_apart)
             self.traffic.again[why.partition(" (")[0]] += 1
+            if progress() > far:
+                far, tried = progress(), 1
         if not host.answered or self._given_up >= GIVEN_UP_IN_A_ROW:
             self._given_up = GIVEN_UP_IN_A_ROW
             raise InputError(
@@ -364,11 +378,14 @@ class Client:
             host.next_turn = turn + host.seconds_apart
             await asyncio.sleep(max(0.0, turn - time.monotonic()))
 
-    def _heed(self, host: _Host, retry_after: str | None) -> None:
+    def _heed(self, name: str, host: _Host, retry_after: str | None) -> None:
         """Nothing more to this host before the time that it says."""
-        seconds = seconds_of(retry_after)
-        if seconds:
-            host.not_before = max(host.not_before, time.monotonic() + min(seconds, MOST_PAUSE_SECONDS))
+        seconds = min(seconds_of(retry_after), MOST_PAUSE_SECONDS)
+        until = time.monotonic() + seconds
+        if seconds and until > host.not_before + 1:
+            if seconds > SAID_PAUSE_SECONDS:
+                _log.warning("%s asks to wait for %.0f s", name, seconds)
+            host.not_before = until
 
 
 class _TryAgain(Exception):  # noqa: N818

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from biolm.errors import InputError
 from biolm.papers.bucket import BUCKET, METADATA, Bucket
 from biolm.papers.candidates import Candidate, names_of, sample_order
 from biolm.papers.client import Answer, Client, Damaged, Gone, Refused, Unanswered, at_once
@@ -24,6 +25,8 @@ from biolm.progress import Progress
 
 PASSES = 3
 """How often what got no answer is tried again in the end, after everything else."""
+SUSPICIOUS = 10
+"""Articles that are not withdrawn all at once: where none of so many is listed, it is another service."""
 SAY_SECONDS = 0.2
 MOST_METADATA_BYTES = 4 << 20
 _BATCH = 8192
@@ -258,6 +261,11 @@ async def withdrawals(
 ) -> list[dict[str, Any]]:
     """Mark what is held, not listed, and really gone. Returns the rows that are there all the same."""
     missing = held.filter(pc.invert(pc.is_in(held["id"], names_of(listed)))).to_pylist()
+    if len(missing) == held.num_rows >= SUSPICIOUS:
+        raise InputError(
+            f"{fetch.bucket.endpoint} lists none of the {held.num_rows:,} articles that the store holds; check "
+            "--endpoint, and see whether it is a whole mirror"
+        )
     there: list[dict[str, Any]] = []
 
     async def ask(row: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from biolm.artifacts import cache_folder
 from biolm.errors import InputError
 from biolm.papers.bucket import Bucket
-from biolm.papers.candidates import narrowed, to_do
+from biolm.papers.candidates import narrowed, numbers_in, to_do
 from biolm.papers.client import Client
 from biolm.papers.cloud import CloudFetch, withdrawals
 from biolm.papers.esearch import search_pmc
@@ -196,7 +196,7 @@ async def update_cloud(
         outcome = Outcome(report=cloud.report, again=cloud.client.traffic.again)
         known = writer.known(PMC.name)
         live = known.filter(pc.not_equal(known["state"], "withdrawn"))
-        held = sorted({int(name[3:].partition(".")[0]) for name in known["id"].to_pylist()})
+        held = numbers_in(known["id"])
         growing = [selection for selection in kept.selections if selection.sample is None]
         found = [await cloud.found(selection, must_find=False) for selection in growing]
         only = [numbers_of(selection, ids) for selection, ids in zip(growing, found, strict=True)]

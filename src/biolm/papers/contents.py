@@ -18,7 +18,7 @@ from biolm.artifacts import MANIFEST, new_folder, write_json
 from biolm.errors import ArtifactError, InputError
 from biolm.papers.selection import number_of
 from biolm.papers.services import PMC
-from biolm.papers.store import FILES, Store, attributions, rows_of, shard_numbers
+from biolm.papers.store import FILES, Store, attributions, missing_shards, rows_of, shard_numbers
 from biolm.progress import Progress
 
 _PAPER_ENDING = re.compile(r"\.n?xml(?:\.gz)?$", re.IGNORECASE)
@@ -96,6 +96,10 @@ def verify_store(store: Store, progress: Progress) -> list[tuple[str, str]]:
     index = store.index()
     damage: list[tuple[str, str]] = []
     numbers = shard_numbers(store.folder)
+    damage += [
+        (f"shards/{store.shard(number).name}", "the shard is missing")
+        for number in missing_shards(store.folder)
+    ]
     progress.start("verify", len(numbers), "shards")
     for done, number in enumerate(numbers, 1):
         try:
@@ -166,7 +170,7 @@ def export_papers(
                 place.with_name(f"{_PAPER_ENDING.sub('', place.name)}.json").write_text(metadata, "utf-8")
             progress.update(done)
         for done, row in enumerate(files, len(rows) + 1):
-            _link(store.folder / FILES / row["source"] / row["id"], _place(folder, row))
+            _copy(store.folder / FILES / row["source"] / row["id"], _place(folder, row))
             progress.update(done)
         write_json(
             folder / MANIFEST,
@@ -196,14 +200,11 @@ def _place(folder: Path, row: dict[str, Any]) -> Path:
     return place
 
 
-def _link(kept: Path, place: Path) -> None:
-    """The same file at another place, copied where that is not possible: on another disk."""
+def _copy(kept: Path, place: Path) -> None:
+    """A copy, no link: whoever changes an exported file must not change the store."""
     if not kept.is_file():
         raise ArtifactError(f"{kept} is missing; run `biolm papers update` on its store")
-    try:
-        place.hardlink_to(kept)
-    except OSError:
-        shutil.copyfile(kept, place)
+    shutil.copyfile(kept, place)
 
 
 def _named(

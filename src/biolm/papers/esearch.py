@@ -5,6 +5,7 @@ released in PMC, down to single days.
 """
 
 import json
+import logging
 from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Any
@@ -17,6 +18,7 @@ LIMIT = 9_999
 FIRST_DAY = date(1990, 1, 1)
 """No article was released in PMC before."""
 RATE_LIMITED_TRIES = 5
+_log = logging.getLogger(__name__)
 
 
 async def search_pmc(
@@ -40,6 +42,8 @@ async def search_pmc(
         raise InputError(
             f"ESearch finds no article in PMC for {term!r}{_complaint(first)}; ask for something else"
         )
+    if complaint := _complaint(first):
+        _log.warning("ESearch passes over part of %r%s", term, complaint)
     if total <= limit:
         return _ids(first)
     found: set[int] = set()
@@ -59,6 +63,10 @@ async def search_pmc(
         else:
             middle = begin + (end - begin) // 2
             spans += [(begin, middle), (middle + timedelta(days=1), end)]
+    if len(found) < total:
+        _log.warning(
+            "ESearch counts %s articles for %r, and names %s by day of release", total, term, len(found)
+        )
     return found
 
 

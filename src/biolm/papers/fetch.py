@@ -61,14 +61,12 @@ def check_source(source: str, selection: Selection, *, everything: bool) -> None
         raise ConfigError(
             f"{source} has no papers; give one of {', '.join(name for name in SERVICES if name != source)}, or a folder"
         )
-    if source == PMC.name:
-        if selection.is_everything and not everything:
-            raise ConfigError(
-                "nothing says which articles; give for example --licence by, or --all for everything"
-            )
-    elif source in SERVICES:
+    if source in SERVICES and selection.is_everything and not everything:
+        what = "articles; give for example --licence by" if source == PMC.name else "files; give --sample 1"
+        raise ConfigError(f"nothing says which {what}, or --all for everything")
+    if source in SERVICES and source != PMC.name:
         chosen_files([], source, selection)
-    else:
+    elif source != PMC.name:
         check_selection(selection)
 
 
@@ -138,8 +136,9 @@ async def _update_files(
         gone = FileFetch(
             client=client, service=source, endpoint=endpoint, report=outcome.report, writer=writer
         )
-        await gone.withdraw(listed, known)
-        outcome.counts += gone.counts
+        if not outcome.report.counts["unanswered"]:  # else what replaces them may not be there yet
+            await gone.withdraw(listed, known)
+            outcome.counts += gone.counts
         return outcome
 
 

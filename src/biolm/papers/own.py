@@ -5,6 +5,7 @@ Papers become rows; archives are copied as the files that they are. Where PMC's 
 """
 
 import hashlib
+import os
 import shutil
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from biolm.errors import ConfigError
 from biolm.papers.metadata import head_facts, parse_metadata
@@ -39,7 +41,7 @@ class OwnFetch:
 
     def run(self, listed: dict[str, dict[str, Any]], known: pa.Table, progress: Progress) -> None:
         """Bring what is new or changed of the listed files. Problems go to the report."""
-        held = {row["id"]: row for row in known.to_pylist() if row["state"] != "withdrawn"}
+        held = {row["id"]: row for row in _live(known, "id", "state", "md5", "etag", "bytes")}
         files, root = self.folder.files, self.folder.root
         self.report.problems += self.folder.unread
         wanted = [name for name in sorted(listed) if is_paper(name)]
@@ -66,14 +68,14 @@ class OwnFetch:
 
         What is not listed is asked for first: fsspec passes over a folder that it cannot list.
         """
-        for row in known.to_pylist():
-            if row["state"] == "withdrawn" or row["id"] in listed:
+        for row in _live(known, "source", "id", "md5", "etag", "licence", "retracted"):
+            if row["id"] in listed:
                 continue
             try:
                 self.folder.files.info(f"{self.folder.root}/{row['id']}")
             except (FileNotFoundError, NotADirectoryError):
                 self.writer.add(
-                    **{name: row[name] for name in ("source", "id", "md5", "etag", "licence", "retracted")},
+                    **row,
                     state="withdrawn",
                     note="no longer in the folder",
                 )
@@ -121,6 +123,8 @@ class OwnFetch:
         try:
             with files.open(f"{root}/{name}", "rb") as source, partial.open("wb") as target:
                 shutil.copyfileobj(source, target, 1 << 20)
+                target.flush()
+                os.fsync(target.fileno())
         except Exception as error:  # each driver has its own
             partial.unlink(missing_ok=True)
             self._problem(name, error)
@@ -149,6 +153,13 @@ class OwnFetch:
             self.report.add(
                 name, "refused" if isinstance(error, PermissionError) else "unanswered", said_of(error)
             )
+
+
+def _live(known: pa.Table, *columns: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = (
+        known.filter(pc.not_equal(known["state"], "withdrawn")).select(columns).to_pylist()
+    )
+    return rows
 
 
 def check_selection(selection: Selection) -> None:

@@ -63,7 +63,10 @@ def finish(
 ) -> None:
     """Say in the manifest how far a selection got."""
     record |= {"as_of": as_of or today(), "complete": not outcome.report.counts["unanswered"]}
-    writer.source(source)["as_of"] = record["as_of"]
+    facts = writer.source(source)
+    facts["as_of"] = min(
+        other["as_of"] or record["as_of"] for other in facts["selections"]
+    )  # the oldest part
     writer.write_manifest()
 
 

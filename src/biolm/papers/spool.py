@@ -4,6 +4,7 @@ Parquet is written whole or not at all, so what arrives between two Parquet file
 to the operating system before more is fetched; only a loss of power can damage what lies before the end.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +31,9 @@ class Spool:
             if not is_whole(batch):
                 break
             self._write(batch)
+        if self.rows:  # what was there must not be lost to a loss of power now
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
         partial.replace(path)
 
     def append(self, rows: Sequence[tuple[Any, ...]]) -> None:

@@ -160,8 +160,8 @@ def rows_of(path: Path, names: Sequence[str], rows: Sequence[int]) -> Iterator[t
 def damaged(path: Path, error: Exception) -> ArtifactError:
     """What is said of a shard that cannot be read."""
     return ArtifactError(
-        f"{path} cannot be read ({' '.join(str(error).split())}); remove it and run `biolm papers update` on "
-        "its store: what lay in it is fetched again"
+        f"{path} cannot be read ({' '.join(str(error).split())}); remove it and run the same `biolm papers "
+        "fetch` again: what lay in it is fetched anew"
     )
 
 
@@ -175,6 +175,15 @@ def read_index(folder: Path) -> pa.Table:
     tables = [] if index is None else [index]
     tables += [shard_facts(shard_path(folder, number), number) for number in numbers if number not in covered]
     return resolved(tables)
+
+
+def missing_shards(folder: Path) -> list[int]:
+    """Numbers of shards that the index covers and that are gone; until something is written to the store again."""
+    try:
+        said = json.loads((pq.read_schema(folder / INDEX).metadata or {})[_COVERS])
+        return sorted({int(number) for number in said} - set(shard_numbers(folder)))
+    except (OSError, KeyError, ValueError, AttributeError, pa.ArrowException):
+        return []
 
 
 def write_index(folder: Path, index: pa.Table, numbers: Sequence[int]) -> None:

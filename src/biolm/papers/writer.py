@@ -5,6 +5,7 @@ half a row: the next writer takes up the open shard where its last whole batch e
 """
 
 import hashlib
+import shutil
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -24,6 +25,7 @@ from biolm.papers.store import (
     FACTS,
     FILES,
     KIND,
+    REPORT,
     ROWS,
     SHARDS,
     SPOOL,
@@ -60,7 +62,8 @@ class StoreWriter:
         self._sealer = ThreadPoolExecutor(1, "seal")
         self._rows: list[tuple[Any, ...]] = []
         self._waiting_bytes, self._waiting_since = 0, 0.0
-        if not is_store(folder):
+        self._is_new, self._was_there = not is_store(folder), folder.exists()
+        if self._is_new:
             check_free(folder)
             folder.mkdir(parents=True, exist_ok=True)
         self._opened.enter_context(exclusive(folder))
@@ -100,9 +103,24 @@ class StoreWriter:
                     self._spool.path.unlink()
                 for seal in self._seals:
                     seal.result()
-                write_index(self.folder, read_index(self.folder), shard_numbers(self.folder))
+                numbers = shard_numbers(self.folder)
+                if error is not None and self._is_new and not numbers and not self._has_files():
+                    self._unmake()  # nothing came
+                else:
+                    write_index(self.folder, read_index(self.folder), numbers)
             finally:
                 self._sealer.shutdown()
+
+    def _unmake(self) -> None:
+        for name in (SHARDS, SPOOL, FILES):
+            shutil.rmtree(self.folder / name)
+        for name in (MANIFEST, REPORT):
+            (self.folder / name).unlink(missing_ok=True)
+        if not self._was_there:
+            self.folder.rmdir()
+
+    def _has_files(self) -> bool:
+        return any(path.is_file() for path in (self.folder / FILES).rglob("*"))
 
     def write_manifest(self) -> None:
         """Keep what `manifest` says now."""
