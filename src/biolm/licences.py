@@ -11,6 +11,9 @@ from typing import Literal
 LicenceFilter = Literal["any", "commercial", "by"]
 COMMERCIAL = ("CC0", "CC-PDM", "CC-BY", "CC-BY-SA", "CC-BY-ND")
 """Licences, less their version, of PMC's commercial-use group; the first three make the filter "by"."""
+_NOT_COMMERCIAL = ("CC-BY-NC", "CC-BY-NC-SA", "CC-BY-NC-ND", "LicenseRef-TDM")
+_LESS = (*COMMERCIAL, *_NOT_COMMERCIAL)
+"""Licences, less their version, from the one that allows most to the one that allows least."""
 UNKNOWN = "unknown"
 TEXT_MINING = "LicenseRef-TDM"
 """Author manuscripts in PMC: for text and data mining only."""
@@ -43,6 +46,17 @@ def allows(licence: str, asked: LicenceFilter) -> bool:
     if asked == "any":
         return True
     return without_version(licence) in (COMMERCIAL[:3] if asked == "by" else COMMERCIAL)
+
+
+def stricter(one: str, other: str) -> str:
+    """Of what two places say of a paper's licence the one that allows less; the first where they say the same.
+
+    What is unknown says nothing, and a licence that is not among those of PMC counts as the first.
+    """
+    if UNKNOWN in (one, other):
+        return other if one == UNKNOWN else one
+    ranks = [_LESS.index(name) if (name := without_version(word)) in _LESS else -1 for word in (one, other)]
+    return other if ranks[1] > ranks[0] >= 0 else one
 
 
 def without_version(licence: str) -> str:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 
+_BAR_COLUMNS = 12
+"""Of a bar: the rest of 80 is for a count of a million, a note, and the times."""
+
+
 class Progress(Protocol):
     """Told by a stage when it starts, how far it is, and how it ended."""
 
@@ -96,12 +100,12 @@ class Bar:
         self._stage, self._started = stage, time.monotonic()
         self._bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=_BAR_COLUMNS),
             MofNCompleteColumn(),
             TextColumn(f"{unit} {{task.fields[note]}}"),
             TimeElapsedColumn(),
             TextColumn("ETA"),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(compact=True),
             console=Console(stderr=True),
             transient=True,
         )

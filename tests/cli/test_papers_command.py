@@ -11,12 +11,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from biolm.artifacts import write_json
 from biolm.cli import main
+from biolm.cli.paper_tables import outcome_lines
 from biolm.papers.services import SERVICES
-from biolm.papers.store import open_store
+from biolm.papers.store import ROWS, open_store
 from conftest import folder_bytes, write_papers
 
 sys.path.append(str(Path(__file__).parents[1] / "papers"))
@@ -102,7 +105,8 @@ def test_fetch_says_what_it_does_and_what_comes_next(run: Run, at: list[str], tm
     out, err = run("fetch", "--out", "store", "--licence", "by", *at)
     assert "look at it with: biolm papers show store" in out
     assert "build a corpus of it with: biolm corpus build store --out corpus" in out
-    assert "fetch articles: 8 new, 4 not wanted: licence" in err
+    assert "in all: 8 new, 4 not wanted: licence\n" in out
+    assert ": 8 new, 4 not wanted: licence" in err
     assert names(Path("store")) == {f"PMC{number}.1" for number in range(1, 9)}
 
 
@@ -139,6 +143,19 @@ def test_what_got_no_answer_ends_with_a_line_and_code_2(refused: Callable[..., s
     assert names(Path("store")) == {"PMC00001.xml", "PMC00002.xml"}
 
 
+def test_of_many_marks_the_first_are_named():
+    marks = [(f"PMC{number}.1", "retracted") for number in range(1, 8)]
+    lines = list(outcome_lines({"unchanged": 1000, "not wanted: licence": 2, "facts": 0}, marks))
+    assert lines == [
+        "in all: 1,000 unchanged, 2 not wanted: licence",
+        "retracted since: 7 (PMC1.1, PMC2.1, PMC3.1, PMC4.1, PMC5.1, …)",
+    ]
+    assert list(outcome_lines({}, [("a\x1b[2J", "withdrawn: gone")])) == [
+        "in all: nothing to do",
+        "withdrawn: gone: 1 (a�[2J)",
+    ]
+
+
 def test_a_dry_run_says_how_much_it_would_be_and_keeps_nothing(run: Run, at: list[str], tmp_path: Path):
     out, _ = run("fetch", "--out", "store", "--licence", "by", "--dry-run", *at)
     lines = out.splitlines()
@@ -156,12 +173,18 @@ def test_update_takes_the_endpoints_that_the_fetch_was_given(run: Run, replica: 
     replica.put_article("PMC20.1", invented_article(20))
     replica.remove_article("PMC2.1")
     replica.take_inventory("2026-11-26")
-    _, err = run("update", "store")
-    assert "1 facts" in err
+    out, _ = run("update", "store")
+    assert out.splitlines()[:3] == [
+        "in all: 1 new, 1 with newer metadata, 1 withdrawn, 4 not wanted: licence",
+        "retracted since: 1 (PMC1.1)",
+        "withdrawn: no longer at the service: 1 (PMC2.1)",
+    ]
     assert names(Path("store")) == {f"PMC{number}.1" for number in (1, 3, 4, 5, 6, 7, 8, 20)}
 
 
-def test_show_says_what_the_store_holds(run: Run, replica: Replica, at: list[str], tmp_path: Path):
+def test_show_says_what_the_store_holds(
+    run: Run, replica: Replica, at: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     replica.put_article(
         "PMC13.1",
         invented_article(13).replace(b"Journal of Replicas", b"Zh. [/bold] [red]Exp."),
@@ -170,14 +193,78 @@ def test_show_says_what_the_store_holds(run: Run, replica: Replica, at: list[str
     replica.put_query("heart[title]", [13, 1, 2])
     run("fetch", "--out", "store", "--query", "heart[title]", "--quiet", *at)
     run("fetch", "--out", "store", "--source", write_papers(tmp_path / "mine", 2), "--quiet")
+    monkeypatch.delenv("COLUMNS")
     out, err = run("show", "store")
     assert err == ""
-    assert "5 papers, 0.0 MB of XML" in out
+    assert "5 papers, 0.0 MB of XML; " in out
+    assert " on disk, 2 shards\n" in out
     assert "pmc: query heart[title], at http://127.0.0.1:" in out
     assert f"mine: all of {tmp_path / 'mine'}" in out
     assert "Zh. [/bold] [red]Exp." in out
     assert "U.S. National Library of Medicine" in " ".join(out.split())
     assert max(map(len, out.splitlines())) <= 100
+    assert all(line == line.rstrip() for line in out.splitlines())
+    monkeypatch.setenv("COLUMNS", "70")
+    assert max(map(len, run("show", "store")[0].splitlines())) <= 70
+
+
+def test_show_tells_articles_from_their_versions(run: Run, replica: Replica, at: list[str]):
+    replica.put_article("PMC1.2", invented_article(1, 2))
+    replica.take_inventory("2026-11-26")
+    run("fetch", "--out", "store", "--all", "--quiet", *at)
+    out, _ = run("show", "store")
+    assert "13 papers (12 articles), 0." in out
+    assert " on disk, 1 shard\n" in out
+
+
+def test_show_of_a_store_of_files_counts_files_and_those_that_may_be_deleted(run: Run, tmp_path: Path):
+    papers = tmp_path / "mine"
+    papers.mkdir()
+    for name in ("a", "b", "c"):
+        (papers / f"{name}.tar").write_bytes(name.encode() * 1_500_000)
+    run("fetch", "--out", "store", "--source", papers, "--quiet")
+    out, _ = run("show", "store")
+    assert "\n3 files, 4.5 MB; " in out
+    assert "papers," not in out
+    (papers / "a.tar").unlink()
+    run("update", "store", "--quiet")
+    out, _ = run("show", "store")
+    assert "\n2 files, 3.0 MB; " in out
+    said = "withdrawn files in files/: 1, 1.5 MB; they are not read and may be deleted"
+    assert (said in out) == any("a.tar" in path.name for path in Path("store/files").rglob("*"))
+
+
+def test_nothing_that_a_store_says_reaches_the_terminal_as_a_command(
+    run: Run, replica: Replica, at: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    run("fetch", "--out", "store", "--all", "--quiet", *at)
+    manifest = json.loads(Path("store/manifest.json").read_text())
+    of = manifest["sources"]["pmc"]
+    of |= {"attribution": "by \x1b]0;owned\x07 me", "as_of": "\x1b[2J[red]"}
+    of["selections"][0]["settings"] = {"query": "\x9b2J\u202e"}
+    write_json(Path("store/manifest.json"), manifest)
+    shard = next(Path("store/shards").glob("*.parquet"))
+    rows = pq.read_table(shard).to_pylist()
+    for row in rows:
+        row |= {"journal": "Zh.\u00a0\x1b[31mExp.\n", "licence": "\x1bc"}
+    rows[0] |= {"state": "withdrawn", "note": "\x1b[5mblink"}
+    pq.write_table(pa.Table.from_pylist(rows, ROWS), shard)
+    Path("store/index.parquet").unlink()
+    out, err = run("show", "store")
+    assert "Zh. �[31mExp." in out
+    assert "�[2J[red]" in out
+    assert all(character.isprintable() or character == "\n" for character in out + err)
+
+
+def test_show_says_whether_a_fetch_is_writing(run: Run, at: list[str], tmp_path: Path):
+    from biolm.papers.writer import StoreWriter
+
+    run("fetch", "--out", "store", "--all", "--quiet", *at)
+    with StoreWriter(Path("store")):
+        out, _ = run("show", "store")
+        assert "a fetch is writing to it: 0.0 MB are not in a shard yet" in out
+        assert "stopped" not in out
+    assert "a fetch is writing" not in run("show", "store")[0]
 
 
 def test_show_as_json_is_json_that_adds_up(run: Run, at: list[str]):
@@ -193,15 +280,16 @@ def test_show_verify_ends_with_a_line_and_code_2_where_something_is_damaged(run:
     papers = write_papers(tmp_path / "mine", 2)
     (papers / "b.tar").write_bytes(b"\0" * 10240)
     run("fetch", "--out", "store", "--source", papers, "--quiet")
-    kept = Path("store/files/mine/b.tar")
+    (kept,) = Path("store/files/mine").glob("*b.tar")
     kept.write_bytes(b"\1" + kept.read_bytes()[1:])
     out, err = run("show", "store", "--verify", "--quiet", "--json", code=2)
     assert json.loads(out)["damaged"] == {"b.tar": "another MD5 than the store states"}
-    assert err.startswith("biolm: 1 parts of store are damaged (b.tar); remove ")
+    assert err.startswith("biolm: 1 part of store is damaged (b.tar); remove ")
     assert err.count("\n") == 1
     kept.unlink()
     run("update", "store", "--quiet")
-    run("show", "store", "--verify", "--quiet")
+    out, _ = run("show", "store", "--verify", "--quiet")
+    assert out.endswith("\nverified: 3 papers and files, nothing damaged\n")
 
 
 def test_export_writes_plain_files(run: Run, at: list[str]):
@@ -214,7 +302,8 @@ def test_export_writes_plain_files(run: Run, at: list[str]):
     assert folder_bytes(Path("out"))["pmc/PMC3.1/PMC3.1.xml"] == invented_article(3, paragraphs=1)
 
 
-def test_sources_names_each_service_with_its_licence_and_terms(run: Run):
+def test_sources_names_each_service_with_its_licence_and_terms(run: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("COLUMNS")
     out, err = run("sources")
     plain = " ".join(out.split())
     for service in SERVICES.values():
@@ -222,6 +311,7 @@ def test_sources_names_each_service_with_its_licence_and_terms(run: Run):
             assert words in plain
     assert err == ""
     assert max(map(len, out.splitlines())) <= 110
+    assert all(line == line.rstrip() for line in out.splitlines())
     found = json.loads(run("sources", "--json")[0])
     assert found.keys() == SERVICES.keys()
     assert all(of["licence"] and of["terms"] and of["endpoint"] for of in found.values())
@@ -240,7 +330,7 @@ def test_sources_names_each_service_with_its_licence_and_terms(run: Run):
         ("fetch --out S --licence ,", "'' is no licence"),
         ("fetch --out S --pmcids PMC9-PMC1", "'PMC9-PMC1' is no range of PMCIDs"),
         ("fetch --out S --pmcids x", "'x' is no range of PMCIDs"),
-        ("fetch --out S --published 2020", "'2020' is no range of dates"),
+        ("fetch --out S --published 20", "'20' is no range of dates"),
         ("fetch --out S --published May:June", "is no range of dates"),
         ("fetch --out S --changed-since yesterday", "'yesterday' is no day; give one such as"),
         ("fetch --out S --changed-since 2026-02-30", "is no day"),
@@ -261,7 +351,7 @@ def test_sources_names_each_service_with_its_licence_and_terms(run: Run):
         ),
         (
             "fetch --out S --source nonexistent",
-            "neither a service (pmc, eutils, europepmc, pubmed) nor a folder",
+            "neither a service (pmc, europepmc, pubmed) nor a folder",
         ),
         ("fetch --out S --source nosuch://bucket/x", "nosuch://bucket/x cannot be opened"),
         ("fetch --out S --source . --licence by", "a folder is taken as a whole, without --licence"),
@@ -309,7 +399,7 @@ def test_a_contact_of_two_lines_is_refused(refused: Callable[..., str]):
         (b"PMCID,title\nPMC1,x\n12a\n", "line 3: '12a' is no PMCID"),
         (b"\xff\xfeP\x00M\x00", "ids.txt cannot be read: it is no text"),
         (bytes(range(256)), "ids.txt cannot be read: it is no text"),
-        (b"PMC0\n", "line 1: 'PMC0' is no PMCID"),
+        (b"PMC1\nPMC0\n", "line 2: 'PMC0' is no PMCID"),
         (b"", "ids.txt holds no PMCIDs"),
         (b"\n\n", "ids.txt holds no PMCIDs"),
         (b"pmcid\n# none yet\n", "ids.txt holds no PMCIDs"),
@@ -412,7 +502,10 @@ def test_a_fetch_that_was_interrupted_says_so_and_the_next_completes_the_store(
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
-    assert err.splitlines()[-1] == "biolm: interrupted"
+    assert err.splitlines()[-2:] == [
+        "what was fetched is kept in store; the same command goes on from there",
+        "biolm: interrupted",
+    ]
     assert "Traceback" not in err
     replica.faults.latency_seconds = 0
     held = names(Path("store"))

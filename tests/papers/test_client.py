@@ -15,11 +15,13 @@ from urllib.request import ProxyHandler, Request, build_opener
 import pytest
 from pmc import BUCKET, FAST, fetch, held, truth
 from replica import Faults, Replica, invented_article, make_answer
+from yarl import URL
 
 from biolm.errors import ConfigError, InputError
 from biolm.papers import client as client_module
 from biolm.papers.client import Answer, Client, Damaged, Gone, HttpConfig, Refused, Unanswered, seconds_of
 from biolm.papers.fetch import fetch_papers
+from biolm.papers.redirects import followed
 from biolm.papers.runs import Fetching
 from biolm.papers.selection import Selection
 from biolm.progress import Silent
@@ -47,6 +49,9 @@ def answering(respond: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str
         def do_GET(self) -> None:
             respond(self)
 
+        def do_HEAD(self) -> None:
+            respond(self)
+
         def log_message(self, *words: object) -> None:
             pass
 
@@ -64,7 +69,7 @@ def answering(respond: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str
 
 def send(handler: BaseHTTPRequestHandler, status: int, body: bytes = b"", **headers: str) -> None:
     handler.send_response(status)
-    for name, value in {"Content-Length": str(len(body)), **headers}.items():
+    for name, value in {"Content_Length": str(len(body)), **headers}.items():
         handler.send_header(name.replace("_", "-"), value)
     handler.end_headers()
     handler.wfile.write(body)
@@ -408,13 +413,13 @@ def test_a_download_that_breaks_is_taken_up_where_it_broke(large, url, tmp_path,
 
 
 def test_a_download_may_break_as_often_as_it_gets_further(large, url, tmp_path):
-    large.faults = Faults(rates={"cut": 1.0}, times=7)
+    large.faults = Faults(rates={"cut": 1.0}, times=4)
     ask(
         lambda client: client.download(url + FILE, tmp_path / "file"),
         HttpConfig(attempts=2, backoff_seconds=0.01),
     )
     assert (tmp_path / "file").read_bytes() == BODY
-    assert large.faults.counts["cut"] == 7
+    assert large.faults.counts["cut"] == 4
 
 
 def test_a_long_wait_is_told_of(replica, url, monkeypatch, caplog):
@@ -491,3 +496,148 @@ def test_a_download_of_nothing_says_so_and_leaves_no_file(url, tmp_path):
     with pytest.raises(Gone):
         ask(lambda client: client.download(url + FILE, tmp_path / "file"))
     assert not list(tmp_path.iterdir())
+
+
+def trickle_a_byte(handler: BaseHTTPRequestHandler) -> None:
+    """Each try brings one byte more, and ends."""
+    begin = int(handler.headers.get("Range", "bytes=0-")[6:-1])
+    handler.close_connection = True
+    send(
+        handler,
+        206 if begin else 200,
+        b"x",
+        ETag='"a"',
+        Content_Length=str(100_000 - begin),
+        Content_Range=f"bytes {begin}-99999/100000",
+    )
+
+
+def test_a_download_of_a_byte_a_try_is_given_up(tmp_path):
+    asked = []
+
+    def respond(handler: BaseHTTPRequestHandler) -> None:
+        asked.append(handler.path)
+        trickle_a_byte(handler)
+
+    config = HttpConfig(attempts=3, backoff_seconds=0.01)
+    with answering(respond) as url, pytest.raises(Unanswered, match="cut off, 3 times"):
+        ask(lambda client: asyncio.wait_for(client.download(url, tmp_path / "file"), 5), config)
+    assert len(asked) == 3
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_download_larger_than_asked_for_is_refused_and_not_kept(tmp_path, chunked):
+    def respond(handler: BaseHTTPRequestHandler) -> None:
+        if not chunked:
+            send(handler, 200, bytes(3 << 20))
+            return
+        handler.close_connection = True
+        handler.send_response(200)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        handler.wfile.write(bytes(3 << 20))
+
+    with answering(respond) as url, pytest.raises(Refused, match="larger than 2 MiB"):
+        ask(lambda client: client.download(url, tmp_path / "file", most_bytes=2 << 20))
+    assert not list(tmp_path.iterdir())
+
+
+def test_head_tells_of_files_of_any_size():
+    def respond(handler: BaseHTTPRequestHandler) -> None:
+        send(handler, 200, Content_Length=str(1 << 40))
+
+    with answering(respond) as url:
+        answer = ask(lambda client: client.get(url, method="HEAD"))
+    assert answer.headers["content-length"] == str(1 << 40)
+    assert answer.body == b""
+
+
+def test_headers_that_are_no_utf_8_can_be_written(tmp_path):
+    def respond(handler: BaseHTTPRequestHandler) -> None:
+        send(handler, 200, b"abc", ETag='"\xe9"', X_Name="J\xe9")  # http.server writes Latin-1
+
+    with answering(respond) as url:
+        answer = ask(lambda client: client.get(url))
+        assert answer.headers["x-name"].encode() == b"J?"
+        answer = ask(lambda client: client.download(url, tmp_path / "file"))
+    assert answer.etag.encode() == b"?"
+    assert (tmp_path / "file").read_bytes() == b"abc"
+
+
+# Redirects
+
+
+def redirecting(location: str) -> Callable[[BaseHTTPRequestHandler], None]:
+    """/ leads to `location`, all else answers its own path."""
+
+    def respond(handler: BaseHTTPRequestHandler) -> None:
+        if urlsplit(handler.path).path == "/":
+            send(handler, 302, Location=location.format(port=handler.server.server_port))
+        else:
+            send(handler, 200, handler.path.encode())
+
+    return respond
+
+
+@pytest.mark.parametrize("location", ["/there", "there", "http://127.0.0.1:{port}/there"])
+def test_a_redirect_to_the_same_host_is_followed(location):
+    with answering(redirecting(location)) as url:
+        assert ask(lambda client: client.get(url + "/", params={"a": "b"})).body == b"/there"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_redirect_to_another_host_or_port_is_not_followed(replica, url, host):
+    place = urlsplit(url)
+    with (
+        answering(redirecting(f"http://{host}:{place.port}{XML}?api_key=SECRET")) as other,
+        pytest.raises(Refused) as error,
+    ):
+        ask(lambda client: client.get(other + "/", params={"api_key": "SECRET"}))
+    assert str(error.value) == "a redirect to another host"
+    assert not replica.log
+
+
+def test_redirects_without_end_are_refused():
+    with (
+        answering(lambda handler: send(handler, 302, Location=handler.path)) as url,
+        pytest.raises(Refused, match=r"^too many redirects$"),
+    ):
+        ask(lambda client: client.get(url))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "is_followed"),
+    [
+        ("http://a.org/x", "https://a.org/y", True),
+        ("http://a.org/x", "https://A.org:443/y", True),
+        ("http://a.org/x", "https://a.org:8443/y", False),
+        ("https://a.org/x", "http://a.org/y", False),
+        ("https://a.org/x", "//a.org/y", True),
+        ("https://a.org/x", "//b.org/y", False),
+        ("https://a.org/x", "https://a.org.b.org/y", False),
+        ("https://a.org/x", "https://a.org@b.org/y", False),
+        ("https://a.org/x", "https://a.org:22/y", False),
+        ("https://b.s3.amazonaws.com/x", "https://b.s3.us-east-1.amazonaws.com/x", True),
+        ("https://b.s3.amazonaws.com/x", "http://b.s3.us-east-1.amazonaws.com/x", False),
+        ("https://b.s3.amazonaws.com/x", "https://evilamazonaws.com/x", False),
+        ("http://a.org/x", "http://169.254.169.254/latest/meta-data", False),
+        ("http://a.org/x", "file:///etc/passwd", False),
+        ("http://a.org/x", "http://[", False),
+        ("http://a.org/x", "http://a.org:99999999/", False),
+        ("http://a.org/x", "", True),
+    ],
+)
+def test_where_redirects_may_lead(old, new, is_followed):
+    assert (followed(URL(old), new) is not None) == is_followed
+
+
+def test_a_host_that_stops_answering_is_named_as_such(replica, url):
+    replica.faults.always[XML] = "500"
+
+    async def work(client: Client) -> None:
+        await client.get(f"{url}{BUCKET}/PMC2.1/PMC2.1.xml")
+        client._given_up = client_module.GIVEN_UP_IN_A_ROW
+        with pytest.raises(InputError, match=r"it has stopped answering"):
+            await client.get(url + XML)
+
+    ask(work)

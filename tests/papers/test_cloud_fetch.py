@@ -1,23 +1,33 @@
 """A fetch from the PMC Cloud Service ends with what the service has, whatever goes wrong on the way."""
 
+import asyncio
 import gzip
 import itertools
 import json
+import multiprocessing
+import os
 import re
 import socket
 import threading
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from pmc import BUCKET, DAY, asked, fetch, held, log_rows, rows, truth
-from replica import Faults, Replica, invented_article, md5_hex
+from pmc import BUCKET, DAY, FAST, asked, fetch, held, log_rows, rows, truth
+from replica import Faults, Replica, invented_article, make_answer, md5_hex
 
+from biolm.artifacts import exclusive
 from biolm.errors import InputError
-from biolm.papers import metadata_cache
-from biolm.papers.client import HttpConfig
+from biolm.papers import inventory, metadata_cache
+from biolm.papers.bucket import Bucket, moment
+from biolm.papers.client import Answer, Client, HttpConfig
+from biolm.papers.files import _links, modified
+from biolm.papers.metadata import head_facts
 from biolm.papers.metadata_cache import MetadataCache
 from biolm.papers.selection import Selection
 from biolm.papers.store import open_store
@@ -593,3 +603,159 @@ def test_what_the_metadata_cache_has_several_times_is_given_once(tmp_path):
         pa.array(["PMC2.1", "PMC3.1", "PMC1.1"]), pa.array(["etag", "etag", None])
     )
     assert list(found) == [(0, "metadata")]
+
+
+# Inventories and listings that are damaged, hostile, or shared
+
+
+def listed_by(url: str, cache: Path) -> tuple[str, pa.Table]:
+    """The day and rows of the inventory that a fetch takes."""
+
+    async def inside() -> tuple[str, pa.Table]:
+        async with Client(FAST) as client:
+            found = await Bucket(client, f"{url}{BUCKET}").inventory(cache)
+            assert found is not None
+            return found
+
+    return asyncio.run(inside())
+
+
+def day_by(url: str, cache: Path) -> tuple[str, int]:
+    day, table = listed_by(url, cache)
+    return day, table.num_rows
+
+
+@pytest.mark.parametrize("pool", [ThreadPoolExecutor, ProcessPoolExecutor])
+def test_fetches_that_share_a_cache_all_get_the_newest_inventory(replica, url, tmp_path, pool):
+    put_inventory(replica, "2026-11-26", gzip.compress(ROW * 50_000, 0))
+    replica.faults.latency_seconds = 0.02
+    more = {"mp_context": multiprocessing.get_context("spawn")} if pool is ProcessPoolExecutor else {}
+    with pool(4, **more) as workers:
+        found = list(workers.map(day_by, [url] * 4, [tmp_path] * 4))
+    assert found == [("2026-11-26", 1)] * 4
+    assert [path.name for path in tmp_path.iterdir()] == ["inventory-2026-11-26.parquet"]
+
+
+def test_what_killed_fetches_left_in_the_cache_is_removed(url, tmp_path):
+    left = tmp_path / ".inventory-1-x"
+    left.mkdir()
+    (left / "data.csv.gz").write_bytes(b"x")
+    os.utime(left, (0, 0))
+    working = tmp_path / ".inventory-1-y"
+    working.mkdir()
+    os.utime(working, (0, 0))
+    with exclusive(working):
+        listed_by(url, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {working.name, f"inventory-{DAY}.parquet"}
+
+
+def test_an_older_inventory_is_not_taken_silently(replica, url, tmp_path, caplog):
+    put_inventory(replica, "2026-11-26", b"no gzip")
+    assert listed_by(url, tmp_path)[0] == DAY
+    (message,) = caplog.messages
+    assert message.startswith(f"the inventory of {DAY} is taken, as a newer one cannot be used")
+    assert "2026-11-26" in message
+    caplog.clear()
+    replica.take_inventory("2026-11-27")
+    listed_by(url, tmp_path)
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1junkPAR1", None, "another schema"])
+def test_a_damaged_kept_inventory_is_fetched_anew(url, tmp_path, damage):
+    kept = tmp_path / f"inventory-{DAY}.parquet"
+    _, whole = listed_by(url, tmp_path)
+    if damage is None:
+        kept.write_bytes(kept.read_bytes()[:-100])
+    elif isinstance(damage, str):
+        pq.write_table(pa.table({"a": [1]}), kept)
+    else:
+        kept.write_bytes(damage)
+    assert listed_by(url, tmp_path) == (DAY, whole)
+    assert inventory.kept_inventory(kept) == whole
+
+
+def test_a_version_that_is_listed_twice_is_one_candidate_as_modified_last(replica, url, tmp_path):
+    newer = ROW.replace(b"2026-01-08", b"2026-02-08").replace(b"0" * 32, b"1" * 32)
+    other = ROW.replace(b"PMC1.1", b"PMC1.2")
+    put_inventory(replica, "2026-11-26", gzip.compress(ROW + newer + other + ROW))
+    for _ in range(2):  # fetched, and kept
+        _, table = listed_by(url, tmp_path)
+        found = [(row["version"], row["etag"], row["modified"].month) for row in table.to_pylist()]
+        assert found == [(1, "1" * 32, 2), (2, "0" * 32, 1)]
+
+
+@pytest.mark.parametrize("bound", ["MOST_FILE_ROWS", "MOST_FILE_BYTES"])
+def test_a_data_file_without_measure_is_not_unpacked(replica, url, tmp_path, monkeypatch, bound):
+    monkeypatch.setattr(inventory, bound, 1000)
+    put_inventory(replica, "2026-11-26", gzip.compress(ROW * 1001))
+    if bound == "MOST_FILE_BYTES":
+        monkeypatch.setattr(inventory, bound, 10_000)
+    assert listed_by(url, tmp_path)[0] == DAY
+
+
+def test_a_data_file_is_read_in_flat_memory(tmp_path):
+    packed = tmp_path / "data.csv.gz"
+    with gzip.open(packed, "wb", 1) as file:
+        for _ in range(40):
+            file.write(ROW * 20_000)
+    before, most, rows = pa.total_allocated_bytes(), 0, 0
+    for table in inventory.inventory_rows(packed, ["Bucket", "Key", "LastModifiedDate", "ETag"]):
+        rows += table.num_rows
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert rows == 800_000
+    assert most < 60 << 20  # of 84 MB
+
+
+@pytest.mark.parametrize(
+    "manifest", [b"[" * 100_000, b'{"fileSchema": "Key", "files": [{"key": "\\ud800"}]}']
+)
+def test_a_hostile_manifest_costs_its_day(replica, url, tmp_path, manifest):
+    replica._put(f"{INVENTORIES}/2026-11-26T01-00Z/manifest.json", manifest, "application/json")
+    assert listed_by(url, tmp_path)[0] == DAY
+
+
+@pytest.mark.parametrize("token", [b"", b"<NextContinuationToken>again</NextContinuationToken>"])
+def test_a_listing_that_is_cut_is_not_everything(replica, url, tmp_path, token):
+    page = (
+        b"<ListBucketResult><IsTruncated>true</IsTruncated>" + token + b"<Contents>"
+        b"<Key>metadata/PMC1.1.json</Key><ETag>x</ETag><LastModified>2026-01-01T00:00:00Z</LastModified>"
+        b"</Contents></ListBucketResult>"
+    )
+    answer = replica.answer
+
+    def cut(method, target, conditions):
+        found = answer(method, target, conditions)
+        return make_answer(200, "application/xml", page) if "list-type" in target else found
+
+    replica.answer = cut
+    with pytest.raises(InputError, match=r"cuts its listing short .*check --endpoint") as error:
+        fetch(tmp_path / "store", url, Selection(ids=("PMC1",)))
+    assert "\n" not in str(error.value)
+    assert len(replica.log) <= 3
+
+
+@pytest.mark.parametrize(("kind", "advice"), [("503", "try again later"), ("403", "check --endpoint")])
+def test_what_to_do_depends_on_why_the_bucket_is_not_listed(replica, url, tmp_path, kind, advice):
+    replica.faults.always[f"{BUCKET}/?"] = kind
+    with pytest.raises(InputError, match=rf"cannot be listed \(HTTP {kind}.*\); {advice}"):
+        fetch(tmp_path / "store", url)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "soon", "0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00", "2026-13-01"]
+)
+def test_a_time_that_is_none_is_the_beginning_of_time(text):
+    assert moment(text) == datetime.fromtimestamp(0, UTC)
+
+
+def test_what_a_head_shows_has_no_terminal_escapes():
+    xml = "<journal-title>J\x1b[31m of\u202e\x00 Heart&#x9b;s Éa</journal-title>".encode()
+    assert head_facts(xml)["journal"] == "J [31m of Heart s Éa".replace("Heart s", "Heart›s")
+
+
+def test_links_that_are_none_are_passed_over():
+    page = b'<a href="http://[x">a</a><a href="/f/PMC1.xml.gz">b</a><a href="">c</a>'
+    assert _links(page) == {"PMC1.xml.gz"}
+    assert _links(page + b"<![ <a href=x>y</a>") == set()
+    assert modified(Answer(200, {"last-modified": "Mon, 01 Jan 99999999999 00:00:00 GMT"}, b"")) is None

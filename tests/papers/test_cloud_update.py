@@ -1,6 +1,7 @@
 """An update brings what changed at the PMC Cloud Service, marks what is gone, and writes nothing where nothing is."""
 
 import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -101,7 +102,7 @@ def test_a_licence_that_does_not_fit_any_more_withdraws_and_one_that_does_brings
     fetch(store, url, Selection(licence="by"))
     replica.change("PMC5.1", license_code="CC BY-NC")
     replica.take_inventory(NEXT)
-    assert update(store, url).counts == {"withdrawn": 1, "not wanted: licence": 1}
+    assert update(store, url).counts == {"withdrawn": 1}
     row = rows(store)["PMC5.1"]
     assert (row["state"], row["note"], row["licence"]) == (
         "withdrawn",
@@ -373,10 +374,79 @@ def test_a_service_that_lists_nothing_of_what_is_held_withdraws_nothing(replica,
     replica.take_inventory(NEXT)
     before = held(store)
     with pytest.raises(
-        InputError, match="lists none of the 40 articles that the store holds; check --endpoint"
+        InputError,
+        match="has none of 40 of the 40 articles that the store holds; nothing is withdrawn: check",
     ):
         update(store, url)
     assert held(store) == before
+
+
+def test_a_service_that_lacks_most_of_what_is_held_withdraws_nothing(replica, url, store):
+    for number in range(1, 22):
+        replica.remove_article(f"PMC{number}.1")
+    replica.take_inventory(NEXT)
+    with pytest.raises(InputError, match="has none of 21 of the 40 articles"):
+        update(store, url)
+    assert set(rows(store)) == {name for name, row in rows(store).items() if row["state"] == "article"}
+    replica.put_article("PMC1.1", invented_article(1, paragraphs=1))  # and 20 of 40 may go
+    replica.take_inventory("2026-11-27")
+    assert update(store, url).counts["withdrawn"] == 20
+
+
+def test_marks_are_named_in_the_report(replica, url, store):
+    replica.change("PMC2.1", is_retracted=True)
+    replica.remove_article("PMC3.1")
+    replica.take_inventory(NEXT)
+    outcome = update(store, url)
+    assert sorted(outcome.report.marks) == [
+        ("PMC2.1", "retracted"),
+        ("PMC3.1", "withdrawn: no longer at the service"),
+    ]
+    report = json.loads((store / "report.json").read_text())
+    assert report["marks"] == [
+        {"id": "PMC2.1", "mark": "retracted"},
+        {"id": "PMC3.1", "mark": "withdrawn: no longer at the service"},
+    ]
+
+
+def test_an_update_does_not_call_a_stopped_sample_complete(replica, url, tmp_path):
+    replica.faults.always[f"{BUCKET}/PMC"] = "503"
+    fetch(tmp_path / "store", url, Selection(sample=20))
+    replica.faults.always.clear()
+    update(tmp_path / "store", url)
+    (record,) = open_store(tmp_path / "store").sources["pmc"]["selections"]
+    assert not record["complete"]
+    fetch(tmp_path / "store", url, Selection(sample=20))
+    assert len(held(tmp_path / "store")) == 20
+    (record,) = open_store(tmp_path / "store").sources["pmc"]["selections"]
+    assert record["complete"]
+
+
+def test_a_selection_that_finds_nothing_any_more_is_not_forgotten(replica, url, tmp_path):
+    store = tmp_path / "store"
+    fetch(store, url, Selection(licence="by", pmcids="PMC1-PMC3"))
+    for number in (1, 2, 3):
+        replica.change(f"PMC{number}.1", license_code="CC BY-NC")
+    replica.take_inventory(NEXT)
+    update(store, url)
+    with pytest.raises(InputError, match="the selection is empty"):
+        fetch(store, url, Selection(licence="by", pmcids="PMC1-PMC3"))
+    for number in (1, 2, 3):
+        replica.change(f"PMC{number}.1", license_code="CC BY")
+    replica.take_inventory("2026-11-27")
+    assert update(store, url).counts["facts"] == 3
+    assert len(held(store)) == 3
+
+
+def test_a_licence_is_asked_of_the_selections_that_name_the_article(replica, url, tmp_path):
+    store = tmp_path / "store"
+    fetch(store, url, Selection(ids=("PMC1",)))
+    fetch(store, url, Selection(licence="by", pmcids="PMC2-PMC3"))
+    replica.change("PMC1.1", license_code="CC BY-NC")
+    replica.change("PMC2.1", license_code="CC BY-NC")
+    replica.take_inventory(NEXT)
+    assert update(store, url).counts == {"facts": 1, "withdrawn": 1}
+    assert rows(store)["PMC2.1"]["state"] == "withdrawn"
 
 
 def test_files_of_a_service_are_not_withdrawn_while_what_replaces_them_gets_no_answer(replica, url, tmp_path):

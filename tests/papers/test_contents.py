@@ -20,11 +20,13 @@ from biolm.corpus.reader import open_corpus
 from biolm.errors import ArtifactError, InputError
 from biolm.licences import TEXT_MINING
 from biolm.papers.client import HttpConfig
-from biolm.papers.contents import export_papers, preferred, store_facts, verify_store
+from biolm.papers.contents import store_facts
+from biolm.papers.export import export_papers, preferred
 from biolm.papers.fetch import fetch_papers, update_papers
 from biolm.papers.runs import Fetching
 from biolm.papers.selection import Selection
-from biolm.papers.store import open_store
+from biolm.papers.store import kept_path, open_store
+from biolm.papers.verify import verify_store
 from biolm.progress import Silent
 from biolm.records import Article
 from biolm.sources.shards import read_source
@@ -101,6 +103,14 @@ def live(store: Path) -> dict[str, bytes]:
             ((_, xml),) = opened.column("xml", row["xml_shard"], [row["xml_row"]])
             found[f"{row['source']}/{row['id']}"] = xml
     return found
+
+
+def kept(store: Path, path: str) -> Path:
+    """Where a file of a source (source/id) lies in a store."""
+    source, _, name = path.partition("/")
+    rows = open_store(store).index().to_pylist()
+    (md5,) = (row["md5"] for row in rows if (row["source"], row["id"]) == (source, name))
+    return kept_path(store, source, name, md5)
 
 
 def export(store: Path, out: Path, *ids: str, every_version: bool = False) -> dict[str, bytes]:
@@ -191,22 +201,17 @@ def test_verify_finds_a_byte_that_flipped_in_the_xml_of_a_shard(store: Path):
     ]
 
 
-def test_verify_finds_damage_in_the_middle_of_a_shard(store: Path):
+@pytest.mark.parametrize("column", ["xml", "metadata", "url", "etag"])
+def test_verify_finds_a_flipped_byte_in_any_column_of_a_shard(column: str, store: Path):
     shard = first_shard(store)
     data = bytearray(shard.read_bytes())
-    facts = pq.read_metadata(shard).row_group(0)
-    xml = next(
-        facts.column(place)
-        for place in range(facts.num_columns)
-        if facts.column(place).path_in_schema == "xml"
-    )
-    middle = xml.data_page_offset + xml.total_compressed_size // 2
-    data[middle] ^= 0xFF
+    group = pq.read_metadata(shard).row_group(0)
+    columns = {group.column(place).path_in_schema: group.column(place) for place in range(group.num_columns)}
+    data[columns[column].data_page_offset + columns[column].total_compressed_size // 2] ^= 0xFF
     shard.write_bytes(data)
     damage = verify_store(open_store(store), Silent())
-    assert damage
-    assert all(name == f"shards/{shard.name}" or name.startswith("PMC") for name, _ in damage)
-    assert all("\n" not in said for _, said in damage)
+    assert [name for name, _ in damage] == [f"shards/{shard.name}"]
+    assert "\n" not in damage[0][1]
 
 
 @pytest.mark.parametrize("left", [0, 5, 1000, -8])
@@ -218,13 +223,12 @@ def test_a_shard_that_was_cut_off_is_named_with_what_to_do(left: int, store: Pat
 
 
 def test_verify_finds_files_that_changed_or_are_missing(store: Path):
-    files = store / "files" / "pubmed"
-    changed = files / "updatefiles" / "pubmed26n0003.xml.gz"
+    changed = kept(store, "pubmed/updatefiles/pubmed26n0003.xml.gz")
     data = bytearray(changed.read_bytes())
     data[-1] ^= 1
     changed.write_bytes(data)
-    (files / "updatefiles" / "pubmed26n0004.xml.gz").unlink()
-    (files / "baseline" / "pubmed26n0001.xml.gz").unlink(missing_ok=True)  # withdrawn: nobody reads it
+    kept(store, "pubmed/updatefiles/pubmed26n0004.xml.gz").unlink()
+    kept(store, "pubmed/baseline/pubmed26n0001.xml.gz").unlink(missing_ok=True)  # withdrawn: nobody reads it
     assert sorted(verify_store(open_store(store), Silent())) == [
         ("updatefiles/pubmed26n0003.xml.gz", "another MD5 than the store states"),
         ("updatefiles/pubmed26n0004.xml.gz", "the file is missing"),
@@ -240,7 +244,7 @@ def test_export_gives_the_preferred_version_of_each_article_with_its_newest_meta
     expected = {f"pmc/{name}/{name}.xml": papers[f"pmc/{name}"] for name in versions}
     expected |= {f"mine/{name}": papers[f"mine/{name}"] for name in MINE}
     for path in ("mine/more.tar", *(f"pubmed/{name}" for name in _pubmed(finished))):
-        expected[path] = (finished / "files" / path).read_bytes()
+        expected[path] = kept(finished, path).read_bytes()
     assert {name: data for name, data in files.items() if not name.endswith(".json")} == expected
     metadata = {name: json.loads(data) for name, data in files.items() if name.endswith(".json")}
     assert set(metadata) == {*(f"pmc/{name}/{name}.json" for name in versions), "mine/PMC105.1.json"}
@@ -285,10 +289,27 @@ def test_export_gives_what_is_named(
     assert xml_of(export(finished, tmp_path / "out", *ids, every_version=every_version)) == names
 
 
-@pytest.mark.parametrize("missing", ["PMC6", "PMC6.1", "PMC1.3", "PMC999", "sub/102.v1.xml", "nonsense"])
+@pytest.mark.parametrize("missing", ["PMC1.3", "PMC999", "nonsense"])
 def test_export_of_what_the_store_has_not_is_refused(missing: str, finished: Path, tmp_path: Path):
     with pytest.raises(InputError, match=rf"has no {missing.replace('.', '[.]')}; see"):
         export(finished, tmp_path / "out", "PMC1", missing)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("PMC6", "is withdrawn ('no longer at the service')"),
+        ("PMC6.1", "is withdrawn ('no longer at the service')"),
+        ("sub/102.v1.xml", "is withdrawn ('no longer in the folder')"),
+        ("more.tar", "is a file of many papers"),
+    ],
+)
+def test_export_of_what_is_withdrawn_says_why(name: str, why: str, finished: Path, tmp_path: Path):
+    with pytest.raises(InputError) as refused:
+        export(finished, tmp_path / "out", "PMC1", name, "PMC999")
+    assert str(refused.value).startswith(f"{name} {why}")
+    assert "has no PMC999; see" in str(refused.value)
     assert not (tmp_path / "out").exists()
 
 
@@ -321,29 +342,53 @@ def test_export_to_another_disk_copies_the_files(finished: Path, tmp_path: Path)
 
 
 def test_export_of_a_store_whose_file_is_missing_says_what_to_do(store: Path, tmp_path: Path):
-    (store / "files" / "mine" / "more.tar").unlink()
+    kept(store, "mine/more.tar").unlink()
     with pytest.raises(ArtifactError, match=r"more.tar is missing; run `biolm papers update`"):
         export(store, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", ["../../outside.xml", "/outside.xml", "a/../../../outside.xml"])
-def test_export_of_a_store_that_names_a_place_outside_writes_nothing_there(
-    name: str, store: Path, tmp_path: Path
+def with_place(store: Path, name: str, source: str, paper: str) -> None:
+    """Another source and id for a paper or file of the first shard that has it."""
+    for shard in sorted((store / "shards").glob("*.parquet")):
+        table = pq.read_table(shard)
+        rows = table.to_pylist()
+        if any(row["id"] == paper for row in rows):
+            for row in rows:
+                if row["id"] == paper:
+                    row |= {"id": name, "source": source}
+            pq.write_table(pa.Table.from_pylist(rows, table.schema), shard)
+            (store / "index.parquet").unlink(missing_ok=True)
+            return
+    raise AssertionError(f"no {paper}")
+
+
+@pytest.mark.parametrize("paper", ["PMC7.1", "more.tar"])
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("mine", "../../outside.xml"),
+        ("mine", "/outside.xml"),
+        ("mine", "a/../../../outside.xml"),
+        ("/tmp/biolm-outside", "outside.xml"),  # noqa: S108
+        ("..", "outside.xml"),
+        ("../..", "outside.xml"),
+        ("a/../..", "outside.xml"),
+        (".", "outside.xml"),
+        ("", "outside.xml"),
+    ],
+)
+def test_a_store_that_names_a_place_outside_is_refused(
+    source: str, name: str, paper: str, store: Path, tmp_path: Path
 ):
     """A store can come from anybody."""
-    shard = first_shard(store)
-    table = pq.read_table(shard)
-    ids = [name if found == "PMC7.1" else found for found in table["id"].to_pylist()]
-    sources = [
-        "mine" if found == name else of for found, of in zip(ids, table["source"].to_pylist(), strict=True)
-    ]
-    for column, values in (("id", ids), ("source", sources)):
-        table = table.set_column(table.column_names.index(column), column, pa.array(values))
-    pq.write_table(table, shard)
+    with_place(store, name, source, paper)
     with pytest.raises(ArtifactError, match="outside"):
         export(store, tmp_path / "in" / "out")
     assert not list(tmp_path.rglob("outside.xml"))
+    assert not Path("/tmp/biolm-outside").exists()  # noqa: S108
+    assert ("would lie outside" in str(verify_store(open_store(store), Silent()))) == (paper == "more.tar")
+    store_facts(open_store(store))
 
 
 def test_an_exported_folder_gives_the_corpus_of_the_store(finished: Path, tmp_path: Path):
@@ -377,10 +422,13 @@ def _row(name: str, manuscript: Any = False, source: str = "pmc") -> dict[str, A
         ([_row("PMC1.1", True), _row("PMC1.2", True)], ["PMC1.2"]),
         ([_row("PMC1.1", None), _row("PMC1.2", True)], ["PMC1.1"]),
         ([_row("a.1", source="mine"), _row("a.2", source="mine")], ["a.1", "a.2"]),
+        ([_row("PMC1"), _row("PMC1.1"), _row("PMC1.x")], ["PMC1.1", "PMC1.x"]),
+        ([], []),
     ],
 )
 def test_of_versions_the_published_goes_before_the_manuscript_and_the_later_before_the_earlier(
     rows: list[dict[str, Any]], taken: list[str]
 ):
+    schema = pa.schema([("source", pa.string()), ("id", pa.string()), ("manuscript", pa.bool_())])
     for order in (rows, rows[::-1]):
-        assert sorted(row["id"] for row in preferred(order)) == taken
+        assert sorted(preferred(pa.Table.from_pylist(order, schema))["id"].to_pylist()) == taken

@@ -158,3 +158,40 @@ def test_an_answer_with_control_characters_is_read(hasty, url):
     said = json.dumps({"esearchresult": {"count": "1", "idlist": ["5"], "querytranslation": "x"}})
     hasty.answer = lambda *words: make_answer(200, "application/json", said.replace("x", "\t\n").encode())
     assert search(url) == {5}
+
+
+@pytest.mark.parametrize("number", [0, -5, 2**63, 10**30])
+def test_a_number_that_no_pmcid_has_is_one_line(hasty, url, number):
+    said = {"esearchresult": {"count": "1", "idlist": [str(number)]}}
+    hasty.answer = lambda *words: json_answer(200, said)
+    with pytest.raises(InputError, match=r"answers nothing that ESearch would; check --endpoint eutils=URL"):
+        search(url)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b'{"esearchresult": {"count": Infinity, "idlist": []}}',
+        b'{"esearchresult": {"count": "-1", "idlist": []}}',
+        b'{"esearchresult": {"count": "0", "idlist": [], "errorlist": [1]}}',
+        b'{"esearchresult": {"count": "0", "idlist": [], "errorlist": {"phrasesnotfound": 1}}}',
+    ],
+)
+def test_counts_and_complaints_that_are_none_are_one_line(hasty, url, said):
+    hasty.answer = lambda *words: make_answer(200, "application/json", said)
+    with pytest.raises(InputError, match=r"answers nothing that ESearch would; check --endpoint eutils=URL"):
+        search(url)
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [
+        (404, "check --endpoint eutils=URL"),
+        (403, "check --endpoint eutils=URL"),
+        (503, "try again later"),
+    ],
+)
+def test_what_to_do_depends_on_why_esearch_does_not_answer(hasty, url, status, advice):
+    hasty.answer = lambda *words: json_answer(status, {})
+    with pytest.raises(InputError, match=rf"does not answer \(HTTP {status}.*\); {advice}$"):
+        search(url)

@@ -15,8 +15,8 @@ from replica import Replica, invented_article, serving
 from biolm.corpus.build import Running, build_corpus
 from biolm.corpus.config import CorpusConfig
 from biolm.corpus.split import parse_shares
-from biolm.papers.contents import verify_store
 from biolm.papers.store import open_store, resolved, shard_facts, shard_numbers, shard_path
+from biolm.papers.verify import verify_store
 from biolm.progress import Silent
 
 ARTICLES = 2000

@@ -19,7 +19,7 @@ from biolm.papers.client import HttpConfig
 from biolm.papers.fetch import fetch_papers, update_papers
 from biolm.papers.runs import Fetching, Outcome
 from biolm.papers.selection import Selection
-from biolm.papers.store import open_store
+from biolm.papers.store import kept_path, open_store
 from biolm.progress import Silent
 from biolm.records import Article
 from biolm.sources.shards import read_source
@@ -90,7 +90,7 @@ def kept(store: Path, service: str) -> dict[str, bytes]:
     found = {}
     for row in open_store(store).index().to_pylist():
         if row["source"] == service and row["state"] == "file":
-            data = (store / "files" / service / row["id"]).read_bytes()
+            data = kept_path(store, service, row["id"], row["md5"]).read_bytes()
             assert row["md5"] == hashlib.md5(data).hexdigest()  # noqa: S324
             assert row["bytes"] == len(data)
             found[row["id"]] = data
@@ -282,8 +282,8 @@ def test_a_file_that_was_removed_or_cut_in_the_store_is_fetched_again(
 ):
     fetch(tmp_path / "store", url, "europepmc")
     files = tmp_path / "store" / "files" / "europepmc"
-    (files / "PMC1_PMC10.xml.gz").unlink()
-    (files / "PMC100_PMC109.xml.gz").write_bytes(b"cut")
+    next(files.glob("*-PMC1_PMC10.xml.gz")).unlink()
+    next(files.glob("*-PMC100_PMC109.xml.gz")).write_bytes(b"cut")
     assert update(tmp_path / "store", url).counts == {"changed": 2, "unchanged": 1}
     assert kept(tmp_path / "store", "europepmc") == there(replica, "europepmc")
 
@@ -442,7 +442,8 @@ def test_a_listing_cannot_name_a_place_outside_the_store(
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
     fetch(tmp_path / "in" / "store", url, "europepmc")
     made = {path for path in tmp_path.rglob("*") if path.is_file()} - before
-    assert tmp_path / "in" / "store" / "files" / "europepmc" / "PMC1_PMC2.xml.gz" in made
+    (kept_there,) = (tmp_path / "in" / "store" / "files" / "europepmc").glob("*-PMC1_PMC2.xml.gz")
+    assert kept_there in made
     assert all(path.is_relative_to(tmp_path / "in" / "store") for path in made)
 
 

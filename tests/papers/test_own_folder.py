@@ -23,7 +23,7 @@ from biolm.papers.fetch import fetch_papers, update_papers
 from biolm.papers.own_folder import without_secrets
 from biolm.papers.runs import Fetching, Outcome
 from biolm.papers.selection import Selection
-from biolm.papers.store import open_store
+from biolm.papers.store import kept_path, open_store
 from biolm.progress import Silent
 from biolm.records import Article
 from biolm.sources.shards import read_source
@@ -47,7 +47,7 @@ def contents(store: Path) -> dict[str, bytes]:
     opened = open_store(store)
     for name, row in index(store).items():
         if row["state"] == "file":
-            found[name] = (store / "files" / row["source"] / name).read_bytes()
+            found[name] = kept_path(store, row["source"], name, row["md5"]).read_bytes()
         elif row["state"] != "withdrawn":
             ((_, found[name]),) = opened.column("xml", row["xml_shard"], [row["xml_row"]])
     return found

@@ -309,7 +309,18 @@ BAD = {
     "licence": ["", "cc", "free", "CC BY,", "by,commercial"],
     "manuscripts": ["", "all", "ONLY"],
     "pmcids": ["", "-", "PMC5", "PMC9-PMC5", "PMCx-PMC5", "1-2-3", "PMC0-PMC5", "1:2"],
-    "published": ["", ":", "2015", "2015-2016", "a:b", "2015:20", "2015/1/1/1:", "2015::2016"],
+    "published": [
+        "",
+        ":",
+        "2015-2016",
+        "2015/13",
+        "2015/02/30:",
+        "2020:2015",
+        "a:b",
+        "2015:20",
+        "2015/1/1/1:",
+        "2015::2016",
+    ],
     "changed_since": ["", "yesterday", "2026-13-01", "01.02.2026", "2026"],
     "sample": [0, -5],
     "query": ["", "  "],
@@ -382,14 +393,28 @@ def test_any_of_several_selections_wants_what_one_of_them_wants(selections, foun
     )
 
 
+def test_ids_that_are_not_listed_are_named(replica, url, tmp_path):
+    outcome = fetch(tmp_path / "store", url, Selection(ids=("PMC1", "PMC77", "PMC99")))
+    assert outcome.report.counts == {"unknown": 2}
+    assert [name for name, *_ in outcome.report.problems] == ["PMC77", "PMC99"]
+    assert set(held(tmp_path / "store")) == {"PMC1.1"}
+    with pytest.raises(InputError, match="lists none of the 2 articles that were asked for by id"):
+        fetch(tmp_path / "none", url, Selection(ids=("PMC77", "PMC99")))
+
+
+def test_a_year_alone_is_the_whole_year():
+    assert Selection(published="2015").publication_dates() == "2015:2015[pdat]"
+    assert Selection(published="2015/06:2015/07").publication_dates() == "2015/06:2015/07[pdat]"
+
+
 # Files of ids
 
 
 def test_pmcids_are_read_from_files_with_headings_comments_and_versions(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
-    one.write_bytes("\ufeffpmcid,title\r\nPMC5,A title\r\n\r\n7\r\npmc0012.3\r\n# a comment\r\n".encode())
-    two.write_text("PMC5\tagain\n PMC100 # the last\n")
-    assert read_pmcids([one, two]) == ("PMC5", "PMC7", "PMC12", "PMC100")
+    one.write_bytes("\ufeffpmcid,title\r\nPMC5,A title\r\n\r\npmc0012.3\r\n# a comment\r\n".encode())
+    two.write_text("PMC5\tagain\n PMC100, PMC101;PMC102 # PMC103 is not\n")
+    assert read_pmcids([one, two]) == ("PMC5", "PMC12", "PMC100", "PMC101", "PMC102")
 
 
 @pytest.mark.parametrize(
@@ -397,6 +422,8 @@ def test_pmcids_are_read_from_files_with_headings_comments_and_versions(tmp_path
     [
         (b"PMC5\nnone of ours\n", "line 2: 'none' is no PMCID"),
         (b"PMC5\n10.1000/182\n", "line 2"),
+        (b"PMC5\n2990001\n", "line 2: '2990001' is no PMCID; write PMC2990001 if it is one, and no PMID"),
+        (b"2990001\n", "line 1: '2990001' is no PMCID"),
         (b"", "holds no PMCIDs"),
         (b"pmcid\n", "holds no PMCIDs"),
         (b"# nothing\n\n", "holds no PMCIDs"),

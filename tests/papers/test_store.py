@@ -22,7 +22,6 @@ from hypothesis import strategies as st
 
 from biolm.errors import ArtifactError, InputError
 from biolm.papers import writer as writer_module
-from biolm.papers.contents import verify_store
 from biolm.papers.spool import Spool, whole_batches
 from biolm.papers.store import (
     FACTS,
@@ -30,6 +29,7 @@ from biolm.papers.store import (
     PLACES,
     ROWS,
     attributions,
+    kept_path,
     open_store,
     placed,
     read_index,
@@ -41,7 +41,8 @@ from biolm.papers.store import (
     write_index,
     write_shard,
 )
-from biolm.papers.writer import StoreWriter, is_whole, place_file, seal
+from biolm.papers.verify import verify_store
+from biolm.papers.writer import StoreWriter, is_whole, seal
 from biolm.progress import Silent
 
 FROZEN = Path(__file__).parent / "store-v1"
@@ -323,10 +324,16 @@ def test_a_store_of_another_version_is_refused(tmp_path: Path):
         open_store(tmp_path / "store")
 
 
-@pytest.mark.parametrize("name", ["../x", "/etc/x", "", "a/../../../x"])
-def test_no_file_is_placed_outside_a_store(tmp_path: Path, name: str):
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        *(("pubmed", name) for name in ("../x", "/etc/x", "", "a/../../../x")),
+        *((source, "x") for source in ("", "..", ".", "/etc", "../x")),
+    ],
+)
+def test_no_file_is_placed_outside_a_store(tmp_path: Path, source: str, name: str):
     with pytest.raises(ArtifactError, match="outside the store"):
-        place_file(tmp_path, "pubmed", name)
+        kept_path(tmp_path, source, name, "0" * 32)
 
 
 # What killed writers leave
@@ -463,6 +470,32 @@ def test_a_new_store_into_which_nothing_came_is_unmade_and_a_folder_that_was_the
         writer.add(**paper(1))
         raise InputError("nothing answers any more")
     check_whole(tmp_path / "new", range(1, 2))
+
+
+def test_a_store_that_lost_its_manifest_is_taken_up_with_all_its_papers(store: Path):
+    (store / "manifest.json").unlink()
+    with pytest.raises(ArtifactError, match="no finished paper store"):
+        open_store(store)
+    write(store, paper(20))
+    check_whole(store, [*range(1, 13), 20])
+
+
+def test_text_that_cannot_be_written_is_refused_and_harms_no_other_row(tmp_path: Path):
+    with StoreWriter(tmp_path / "store") as writer:
+        writer.add(**paper(1))
+        with pytest.raises(ValueError, match="surrogates"):
+            writer.add(**{**paper(2), "etag": "\udcff"})
+        writer.add(**paper(3))
+    check_whole(tmp_path / "store", [1, 3])
+
+
+def test_rows_without_an_id_end_what_is_taken_up_after_a_loss_of_power(tmp_path: Path):
+    with Spool(tmp_path / "spool.arrows", ROWS, is_whole) as spool:
+        spool.append(tuples(paper(1, "withdrawn")))
+        spool.append(tuples(paper(2, "withdrawn") | {"id": ""}))
+        spool.append(tuples(paper(3, "withdrawn")))
+    with Spool(tmp_path / "spool.arrows", ROWS, is_whole) as spool:
+        assert spool.rows == 1
 
 
 def test_facts_about_xml_whose_shard_was_removed_are_no_paper(store: Path):

@@ -21,7 +21,7 @@ from biolm.corpus.reader import Corpus, open_corpus
 from biolm.corpus.split import parse_shares
 from biolm.corpus.update import update_corpus
 from biolm.errors import ArtifactError, InputError
-from biolm.papers.contents import export_papers
+from biolm.papers.export import export_papers
 from biolm.papers.fetch import fetch_papers
 from biolm.papers.runs import Fetching
 from biolm.papers.selection import Selection

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from biolm.licences import licence_of_code, stricter
 from biolm.records import Article, Unreadable
-from biolm.sources.beside import licence_of_code
 from biolm.sources.options import TextOptions
 from biolm.sources.shards import identity, plan_shards, read_shard
 from conftest import write_papers
@@ -141,3 +141,20 @@ def test_a_meca_package_gives_its_article_only(tmp_path: Path, inside_a_folder: 
 )
 def test_pmcs_licence_codes_as_spdx(code: str, licence: str):
     assert licence_of_code(code) == licence
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "less"),
+    [
+        ("CC-BY-4.0", "CC-BY", "CC-BY-4.0"),
+        ("CC-BY-4.0", "CC-BY-NC", "CC-BY-NC"),
+        ("CC-BY-NC-ND-4.0", "CC-BY", "CC-BY-NC-ND-4.0"),
+        ("CC0-1.0", "CC-BY", "CC-BY"),
+        ("CC-BY-4.0", "LicenseRef-TDM", "LicenseRef-TDM"),
+        ("unknown", "CC-BY", "CC-BY"),
+        ("CC-BY-4.0", "unknown", "CC-BY-4.0"),
+        ("unknown", "unknown", "unknown"),
+    ],
+)
+def test_of_two_licences_the_one_that_allows_less_counts(one: str, other: str, less: str):
+    assert stricter(one, other) == less

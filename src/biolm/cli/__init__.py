@@ -86,5 +86,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _fail(message: str) -> None:
-    click.echo("biolm: " + " ".join(message.split()), err=True)
+    line = "".join(
+        letter if letter.isprintable() else " " for letter in message
+    )  # a paper's id may be anything
+    click.echo("biolm: " + " ".join(line.split()), err=True)
     sys.exit(2)

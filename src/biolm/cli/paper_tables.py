@@ -1,6 +1,6 @@
 """What `biolm papers` prints for people."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,6 +10,30 @@ TOP = 12
 """Values of each kind that are named."""
 _NAME_COLUMNS = 40
 _BAR_COLUMNS = 30
+_NAMED = 5
+_COUNTS = {
+    "new": "new",
+    "changed": "changed",
+    "facts": "with newer metadata",
+    "withdrawn": "withdrawn",
+    "unchanged": "unchanged",
+}
+"""What a fetch counts, in the order and words in which it is said."""
+
+
+def printable(words: Any) -> str:
+    """Words with nothing in them that moves a terminal's cursor: a store, and so its names, may be anybody's."""
+    said = str(words)
+    if said.isprintable():
+        return said
+    return "".join(
+        character if character.isprintable() else " " if character.isspace() else "�" for character in said
+    )
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 paper`, `2,000 papers`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def print_store(facts: Mapping[str, Any], console: "Console") -> None:
@@ -24,17 +48,26 @@ def print_store(facts: Mapping[str, Any], console: "Console") -> None:
     for name, of in facts["sources"].items():
         numbers = [f"{of[key]:,}" for key in ("papers", "retracted", "withdrawn", "files")]
         fetched = of["fetched"][1][:10] if of["fetched"] else "never"
-        table.add_row(Text(name), *numbers, of["as_of"] or "unfinished", fetched)
-    console.print(table)
+        table.add_row(Text(printable(name)), *numbers, Text(printable(of["as_of"] or "unfinished")), fetched)
+    _print(console, table)
     _say(
         console,
-        f"{facts['papers']:,} papers, {facts['xml_bytes'] / 1e6:,.1f} MB of XML; "
-        f"{facts['disk_bytes'] / 1e6:,.1f} MB on disk, {facts['shards']:,} shards",
+        f"{_held(facts)}; {_megabytes(facts['disk_bytes'])} on disk, {counted(facts['shards'], 'shard')}",
     )
-    if facts["waiting_bytes"]:
+    if facts["withdrawn_files"]:
         _say(
             console,
-            f"{facts['waiting_bytes'] / 1e6:,.1f} MB of a stopped fetch wait for the next fetch or update",
+            f"withdrawn files in files/: {facts['withdrawn_files']:,}, {_megabytes(facts['withdrawn_files_bytes'])}; "
+            "they are not read and may be deleted",
+        )
+    if facts["is_being_written"]:
+        _say(
+            console, f"a fetch is writing to it: {_megabytes(facts['waiting_bytes'])} are not in a shard yet"
+        )
+    elif facts["waiting_bytes"]:
+        _say(
+            console,
+            f"{_megabytes(facts['waiting_bytes'])} of a stopped fetch wait for the next fetch or update",
         )
     asked = [line for name, of in facts["sources"].items() for line in _asked(name, of)]
     _block(console, "what was asked for", asked)
@@ -42,8 +75,25 @@ def print_store(facts: Mapping[str, Any], console: "Console") -> None:
         if counts := facts[name]:
             title = "withdrawn because" if name == "notes" else name
             _heading(console, title)
-            console.print(_bars(_decades(counts) if name == "years" else counts))
+            _print(console, _bars(_decades(counts) if name == "years" else counts))
     _block(console, "to be acknowledged", facts["attribution"])
+
+
+def _held(facts: Mapping[str, Any]) -> str:
+    """Papers and files: of either only what there is."""
+    said = []
+    if facts["papers"] or not facts["files"]:
+        articles = (
+            f" ({counted(facts['articles'], 'article')})" if facts["articles"] != facts["papers"] else ""
+        )
+        said.append(f"{counted(facts['papers'], 'paper')}{articles}, {_megabytes(facts['xml_bytes'])} of XML")
+    if facts["files"]:
+        said.append(f"{counted(facts['files'], 'file')}, {_megabytes(facts['files_bytes'])}")
+    return "; ".join(said)
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"
 
 
 def _asked(name: str, of: Mapping[str, Any]) -> Iterable[str]:
@@ -83,7 +133,7 @@ def _bars(counts: Mapping[str, int]) -> Any:
     table.add_column(no_wrap=True, overflow="crop")
     most = max(counts.values())
     for name, count in list(counts.items())[:TOP]:
-        table.add_row(Text(name), f"{count:,}", "█" * max(1, round(_BAR_COLUMNS * count / most)))
+        table.add_row(Text(printable(name)), f"{count:,}", "█" * max(1, round(_BAR_COLUMNS * count / most)))
     if len(counts) > TOP:
         table.add_row(f"{len(counts) - TOP:,} more", f"{sum(list(counts.values())[TOP:]):,}", "")
     return table
@@ -109,12 +159,13 @@ def print_services(console: "Console") -> None:
         }
         for name, value in rows.items():
             table.add_row(name, Text(value))
-        console.print(table)
+        _print(console, table)
     _heading(console, OWN)
     _say(console, "your own papers and archives, through fsspec; licence and terms are as you have them")
+    _say(console, "")
     _say(
         console,
-        f"\nLayouts as described on {LAYOUT_READ}; biolm was tested against a local replica of them. "
+        f"Layouts as described on {LAYOUT_READ}; biolm was tested against a local replica of them. "
         "--endpoint NAME=URL asks another server in the place of a service.",
     )
 
@@ -131,6 +182,33 @@ def _block(console: "Console", title: str, lines: Iterable[str]) -> None:
             _say(console, line)
 
 
+def outcome_lines(counts: Mapping[str, int], marks: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """What a fetch did in all, and which papers it marked: the first few of each kind by name."""
+    known = [(words, counts.get(name, 0)) for name, words in _COUNTS.items()]
+    more = sorted((name, count) for name, count in counts.items() if name not in _COUNTS)
+    said = [f"{count:,} {words}" for words, count in [*known, *more] if count]
+    yield f"in all: {', '.join(said) or 'nothing to do'}"
+    kinds: dict[str, list[str]] = {}
+    for name, mark in marks:
+        kinds.setdefault("retracted since" if mark == "retracted" else mark, []).append(name)
+    for kind, names in kinds.items():
+        rest = ", …" if len(names) > _NAMED else ""
+        yield printable(f"{kind}: {len(names):,} ({', '.join(names[:_NAMED])}{rest})")
+
+
 def _say(console: "Console", words: str) -> None:
     """Words that may hold anything: what looks like rich's markup is not."""
-    console.print(words, markup=False, highlight=False)
+    from rich.text import Text
+
+    _print(console, Text(printable(words)))
+
+
+def _print(console: "Console", renderable: Any) -> None:
+    """A table or words; in a pipe without the spaces that fill a line."""
+    if console.is_terminal:
+        console.print(renderable)
+        return
+    with console.capture() as captured:
+        console.print(renderable)
+    for line in captured.get().splitlines():
+        console.print(line.rstrip(), markup=False, highlight=False, soft_wrap=True)

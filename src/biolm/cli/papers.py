@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,8 @@ from biolm.cli.settings import given, settings_options
 from biolm.papers.selection import Selection
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from biolm.papers.runs import Fetching, Outcome
 
 
@@ -63,10 +67,16 @@ def _fetching(endpoint: tuple[str, ...], in_flight: int, contact: str | None) ->
     help="pmc, europepmc, pubmed, a folder, or an address (s3://bucket/x).",
 )
 @click.option(
-    "--all", "everything", is_flag=True, help="Everything that PMC has: pmc wants a selection, or this."
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Everything that the service has: it wants a selection, or this.",
 )
 @click.option(
-    "--ids", multiple=True, type=LocalPath(), help="File of PMCIDs, one a line, to take; repeatable."
+    "--ids",
+    multiple=True,
+    type=LocalPath(),
+    help="File of PMCIDs to take, one a line, as PMC1234567: PMIDs are refused. Repeatable.",
 )
 @settings_options(Selection, {}, without=("ids",))
 @click.option(
@@ -93,6 +103,8 @@ def fetch(
 
     The selection is for pmc. Files of europepmc and pubmed hold thousands of papers: --sample takes so many files,
     --pmcids the bundles of europepmc that may hold them. A folder is taken whole. `biolm corpus build` selects.
+
+    --query and --published ask ESearch: three times a second, ten times with NCBI's API key in $NCBI_API_KEY.
     """
     from biolm.papers.fetch import fetch_papers
     from biolm.papers.selection import read_pmcids
@@ -111,7 +123,9 @@ def fetch(
         for line in estimate.lines("articles" if source == "pmc" else "files"):
             click.echo(line)
         return
-    _say(fetch_papers(out, source, selection, fetching, progress, everything=everything), out, quiet)
+    with _interruptible(out):
+        outcome = fetch_papers(out, source, selection, fetching, progress, everything=everything)
+    _say(outcome, out, quiet)
 
 
 @papers.command(short_help="Bring a store up to date.")
@@ -125,7 +139,10 @@ def update(store: Path, endpoint: tuple[str, ...], in_flight: int, contact: str 
     """
     from biolm.papers.fetch import update_papers
 
-    _say(update_papers(store, _fetching(endpoint, in_flight, contact), progress_for(quiet)), store, quiet)
+    fetching, progress = _fetching(endpoint, in_flight, contact), progress_for(quiet)
+    with _interruptible(store):
+        outcome = update_papers(store, fetching, progress)
+    _say(outcome, store, quiet)
 
 
 @papers.command(short_help="Say what a store holds.")
@@ -135,8 +152,10 @@ def update(store: Path, endpoint: tuple[str, ...], in_flight: int, contact: str 
 @quiet_option
 def show(store: Path, verify: bool, as_json: bool, quiet: bool) -> None:
     """Say what STORE holds: papers by source, licence, year, journal and type, and how fresh they are."""
-    from biolm.papers.contents import store_facts, verify_store
+    from biolm.cli.paper_tables import counted, print_store, printable
+    from biolm.papers.contents import store_facts
     from biolm.papers.store import open_store
+    from biolm.papers.verify import verify_store
 
     opened = open_store(store)
     facts = store_facts(opened)
@@ -146,16 +165,16 @@ def show(store: Path, verify: bool, as_json: bool, quiet: bool) -> None:
     if as_json:
         click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
     else:
-        from biolm.cli.paper_tables import print_store
-        from biolm.cli.tables import wide_console
-
-        print_store(facts, wide_console(100))
+        print_store(facts, _console(100))
+        if verify and not damage:
+            click.echo(f"verified: {facts['papers'] + facts['files']:,} papers and files, nothing damaged")
     if verify and damage:
         from biolm.errors import ArtifactError
 
-        names = ", ".join(name for name, _ in damage[:5])
+        names = printable(", ".join(name for name, _ in damage[:5]))
         raise ArtifactError(
-            f"{len(damage):,} parts of {store} are damaged ({names}); remove the shards and files that are named, and "
+            f"{counted(len(damage), 'part')} of {store} {'is' if len(damage) == 1 else 'are'} damaged ({names}); "
+            "remove the shards and files that are named, and "
             "run the same `biolm papers fetch` again: what lay in them is fetched anew"
         )
 
@@ -174,7 +193,7 @@ def show(store: Path, verify: bool, as_json: bool, quiet: bool) -> None:
 @quiet_option
 def export(store: Path, out: Path, ids: tuple[str, ...], versions: str, quiet: bool) -> None:
     """Write papers of STORE, all or some, as XML files with their metadata into the new folder DIR."""
-    from biolm.papers.contents import export_papers
+    from biolm.papers.export import export_papers
     from biolm.papers.store import open_store
 
     progress = progress_for(quiet)
@@ -194,20 +213,42 @@ def sources(as_json: bool) -> None:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
         return
     from biolm.cli.paper_tables import print_services
+
+    print_services(_console(110))
+
+
+def _console(columns: int) -> "Console":
+    """In a pipe so many columns wide, or as wide as $COLUMNS says."""
     from biolm.cli.tables import wide_console
 
-    print_services(wide_console(110))
+    said = os.environ.get("COLUMNS", "")
+    return wide_console(int(said) if said.isdecimal() and int(said) > 0 else columns)
+
+
+@contextmanager
+def _interruptible(store: Path) -> Iterator[None]:
+    """Ctrl-C is answered with what becomes of the work so far."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not (store / "manifest.json").is_file():  # nothing came, and nothing was left
+            raise
+        click.echo(f"\nwhat was fetched is kept in {store}; the same command goes on from there", err=True)
+        raise click.Abort from None  # click would put an empty line between this one and the last
 
 
 def _say(outcome: "Outcome", store: Path, quiet: bool) -> None:
+    from biolm.cli.paper_tables import outcome_lines, printable
     from biolm.errors import InputError
 
     if not quiet:
         for line in outcome.report.lines():
-            click.echo(line)
+            click.echo(printable(line))
         if outcome.again:
             said = ", ".join(f"{count:,} {why}" for why, count in outcome.again.most_common())
-            click.echo(f"requests made again: {said}")
+            click.echo(f"requests made again: {printable(said)}")
+        for line in outcome_lines(outcome.counts, outcome.report.marks):
+            click.echo(line)
     if unanswered := outcome.report.counts["unanswered"]:
         raise InputError(
             f"{unanswered:,} got no answer, named in {store / 'report.json'}; run the same command again for them"

@@ -13,6 +13,7 @@ from biolm.artifacts import sha256_json
 from biolm.corpus.places import Place, below, opened, place_of, read_manifest_at, spelled
 from biolm.corpus.writer import SCHEMA
 from biolm.errors import ArtifactError
+from biolm.papers.store import is_store
 
 KIND = "corpus"
 DROPPED = "dropped.parquet"
@@ -106,6 +107,10 @@ def open_corpus(folder: str | Path) -> Corpus:
     """
     place = place_of(folder)
     rebuild = f"biolm corpus build SOURCE... --out {spelled(place)}"
+    if isinstance(place, Path) and is_store(place):
+        raise ArtifactError(
+            f"{place} is a paper store; build a corpus of it first, with `biolm corpus build {place} --out corpus`"
+        )
     manifest = read_manifest_at(place, kind=KIND, version=READABLE, rebuild=rebuild)
     if missing := [key for key in NEEDED if not isinstance(manifest.get(key), NEEDED[key])]:
         raise ArtifactError(

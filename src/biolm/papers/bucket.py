@@ -6,6 +6,7 @@ Read over plain HTTPS without credentials, as anybody may.
 import asyncio
 import hashlib
 import json
+import logging
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -16,36 +17,45 @@ from urllib.parse import quote
 from xml.etree import ElementTree
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from biolm.artifacts import atomic_file
 from biolm.errors import InputError
 from biolm.papers.client import WRONG_ATTEMPTS, Answer, Client, Damaged, Gone, Refused, Unanswered
+from biolm.papers.inventory import (
+    KEY,
+    LISTED,
+    MOST_FILE_BYTES,
+    inventory_rows,
+    kept_inventory,
+    once,
+    place_of,
+    read_inventory,
+    temporary_folder,
+)
 
 BUCKET = "pmc-oa-opendata"
 METADATA = "metadata/"
 INVENTORIES = f"inventory-reports/{BUCKET}/metadata/"
 INVENTORY_TRIES = 3
 """Newest days that are looked at: the last inventory may still be being written."""
-LISTED = pa.schema(
-    [
-        pa.field("pmcid", pa.int64()),
-        pa.field("version", pa.int32()),
-        pa.field("etag", pa.string()),
-        pa.field("modified", pa.timestamp("s", "UTC")),
-    ]
-)
-"""One row a version of an article: what inventories and listings tell."""
-_KEY = r"^metadata/PMC(?P<pmcid>[1-9]\d{0,11})\.(?P<version>\d{1,4})\.json$"
 _UNUSABLE = (Gone, Refused, Unanswered, Damaged)
-_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, OSError, pa.ArrowException)
+_UNREADABLE = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    OSError,
+    OverflowError,
+    RecursionError,
+    pa.ArrowException,
+)
 """What reading a manifest or a data file raises that is not what it should be; Arrow's broken gzip is an OSError."""
 _DAY = re.compile(r"(\d{4}-\d\d-\d\d)T\d\d-\d\dZ/$")
 _MOST_LISTING_BYTES = 16 << 20
 _SAME_ANSWERS = 3
 _MD5 = re.compile("[0-9a-f]{32}")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +113,19 @@ class Bucket:
 
     async def _pages(self, **asked: str) -> AsyncIterator[ElementTree.Element]:
         token: dict[str, str] = {}
+        seen: set[str] = set()
         while True:
             page = await self._page({"list-type": "2", **asked, **token})
             yield page
-            following = page.findtext("{*}NextContinuationToken")
-            if page.findtext("{*}IsTruncated") != "true" or not following:
+            if page.findtext("{*}IsTruncated", "").strip().lower() != "true":
                 return
+            following = page.findtext("{*}NextContinuationToken")
+            if not following or following in seen:
+                raise InputError(
+                    f"{self.endpoint} cuts its listing short and does not say how it goes on; "
+                    "check --endpoint: it must be the bucket's own address"
+                )
+            seen.add(following)
             token = {"continuation-token": following}
 
     async def _page(self, params: dict[str, str]) -> ElementTree.Element:
@@ -119,7 +136,9 @@ class Bucket:
                     f"{self.endpoint}/", params=params, most_bytes=_MOST_LISTING_BYTES
                 )
                 return _listing(answer.body)
-            except (Gone, Refused, Unanswered) as error:
+            except Unanswered as error:
+                raise InputError(f"{self.endpoint} cannot be listed ({error}); try again later") from None
+            except (Gone, Refused) as error:
                 raise InputError(
                     f"{self.endpoint} cannot be listed ({error}); check --endpoint: it must be the bucket's own address"
                 ) from None
@@ -140,7 +159,7 @@ class Bucket:
 
     async def _rows(self, prefix: str) -> AsyncIterator[tuple[int, int, str, datetime]]:
         async for found in self.objects(prefix):
-            if key := re.match(_KEY, found.key):
+            if key := re.match(KEY, found.key):
                 yield int(key["pmcid"]), int(key["version"]), found.etag, found.modified
 
     async def listed(self, numbers: list[int], in_flight: int) -> pa.Table:
@@ -160,50 +179,56 @@ class Bucket:
 
         Kept in `cache`: of a day it is fetched once. Raises InputError where what there is cannot be used.
         """
-        if day is not None and (kept := cache / f"inventory-{day}.parquet").is_file():
-            return day, pq.read_table(kept)
+        if day is not None and (table := kept_inventory(place_of(cache, day))) is not None:
+            return day, table
         days = {found[1]: name for name in await self.folders(INVENTORIES) if (found := _DAY.search(name))}
         if day in days:
             days = {day: days[day]}
         why = ""
         for name in sorted(days, reverse=True)[:INVENTORY_TRIES]:
-            kept = cache / f"inventory-{name}.parquet"
-            if not kept.is_file():
+            place = place_of(cache, name)
+            table = kept_inventory(place)
+            if table is None:
                 try:
                     manifest = json.loads((await self.object(f"{days[name]}manifest.json")).body)
-                    await self._fetch_inventory(manifest, kept)
+                    table = await self._fetch_inventory(manifest, place)
                 except (*_UNUSABLE, *_UNREADABLE) as error:
-                    why = f"that of {name}: {' '.join(str(error).split()) or type(error).__name__}"
+                    why = why or f"that of {name}: {' '.join(str(error).split()) or type(error).__name__}"
                     continue
+            if why:
+                _log.warning("the inventory of %s is taken, as a newer one cannot be used (%s)", name, why)
             for old in cache.glob("inventory-*.parquet"):
-                if old.name < kept.name and day is None:
+                if old.name < place.name and day is None:
                     old.unlink(missing_ok=True)
-            return name, pq.read_table(kept)
+            return name, table
         if not days:
             return None
         raise InputError(f"no inventory of {self.endpoint} can be used ({why}); try again later")
 
-    async def _fetch_inventory(self, manifest: dict[str, Any], out: Path) -> None:
+    async def _fetch_inventory(self, manifest: dict[str, Any], out: Path) -> pa.Table:
+        """LISTED of an inventory, also written to `out`; what others write there meanwhile is the same."""
         columns = [name.strip() for name in manifest["fileSchema"].split(",")]
-        out.parent.mkdir(parents=True, exist_ok=True)
-        rows = 0
-        with atomic_file(out) as partial, pq.ParquetWriter(partial, LISTED, compression="zstd") as writer:
-            for file in manifest["files"]:
-                packed = out.with_name(f".{hashlib.sha256(file['key'].encode()).hexdigest()[:16]}.csv.gz")
-                try:
-                    await self._download(self.url(file["key"]), packed, file.get("MD5checksum"))
-                    for table in _inventory_rows(packed, columns):
-                        writer.write_table(table)
-                        rows += table.num_rows
-                finally:
-                    packed.unlink(missing_ok=True)
-            if not rows:
-                raise ValueError("it lists no articles")
+        with temporary_folder(out.parent) as folder:
+            packed = folder / "data.csv.gz"
+            with atomic_file(folder / out.name) as partial:
+                with pq.ParquetWriter(partial, LISTED, compression="zstd") as writer:
+                    for file in manifest["files"]:
+                        await self._download(self.url(file["key"]), packed, file.get("MD5checksum"))
+                        for block in inventory_rows(packed, columns):
+                            writer.write_table(block)
+                everything = read_inventory(partial)
+                if not everything.num_rows:
+                    raise ValueError("it lists no articles")
+                table = once(everything)
+                if table is not everything:
+                    pq.write_table(table, partial, compression="zstd")
+            (folder / out.name).replace(out)
+            return table
 
     async def _download(self, url: str, into: Path, md5: str | None) -> None:
         for _ in range(INVENTORY_TRIES):
             into.unlink(missing_ok=True)
-            await self.client.download(url, into)
+            await self.client.download(url, into, most_bytes=MOST_FILE_BYTES)
             with into.open("rb") as file:
                 if not md5 or hashlib.file_digest(file, "md5").hexdigest() == md5.lower():
                     return
@@ -225,36 +250,13 @@ def _md5(data: bytes) -> str:
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
-def _inventory_rows(packed: Path, columns: list[str]) -> list[pa.Table]:
-    """A data file of an inventory as tables of LISTED. Raises ValueError or ArrowException where it is broken."""
-    with pa.input_stream(str(packed), compression="gzip") as stream:
-        options = pyarrow.csv.ReadOptions(column_names=columns)
-        convert = pyarrow.csv.ConvertOptions(
-            include_columns=["Key", "LastModifiedDate", "ETag"],
-            column_types={"Key": pa.string(), "LastModifiedDate": pa.string(), "ETag": pa.string()},
-        )
-        table = pyarrow.csv.read_csv(stream, read_options=options, convert_options=convert)
-    found = pc.extract_regex(table["Key"], _KEY)
-    table = table.filter(pc.is_valid(found))
-    found = found.drop_null().combine_chunks()
-    times = pc.strptime(pc.utf8_slice_codeunits(table["LastModifiedDate"], 0, 19), "%Y-%m-%dT%H:%M:%S", "s")
-    return [
-        pa.table(
-            {
-                "pmcid": found.field("pmcid").cast(pa.int64()),
-                "version": found.field("version").cast(pa.int32()),
-                "etag": pc.utf8_trim(table["ETag"], '"'),
-                "modified": times.cast(pa.timestamp("s", "UTC")),
-            },
-            schema=LISTED,
-        )
-    ]
-
-
 def _listed(rows: list[tuple[int, int, str, datetime]]) -> pa.Table:
     columns = zip(*rows, strict=True) if rows else [()] * len(LISTED)
-    return pa.table(
-        [pa.array(column, field.type) for column, field in zip(columns, LISTED, strict=True)], schema=LISTED
+    return once(
+        pa.table(
+            [pa.array(column, field.type) for column, field in zip(columns, LISTED, strict=True)],
+            schema=LISTED,
+        )
     )
 
 
@@ -262,5 +264,5 @@ def moment(text: str) -> datetime:
     """A time as S3 writes it; the beginning of time where it is none."""
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
         return datetime.fromtimestamp(0, UTC)

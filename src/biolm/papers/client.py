@@ -12,19 +12,22 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+from yarl import URL
 
 import biolm
 from biolm.errors import ConfigError, InputError
+from biolm.papers.proxies import proxy_of
+from biolm.papers.redirects import MOST_REDIRECTS, REDIRECTS, followed
 
 _Result = TypeVar("_Result")
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -41,6 +44,8 @@ MOST_PAUSE_SECONDS = 3600.0
 SAID_PAUSE_SECONDS = 30.0
 """A longer one is told of: nothing else would show why nothing happens."""
 CHUNK_BYTES = 1 << 18
+PROGRESS_BYTES = 1 << 16
+"""What further tries must bring to be allowed more of them: with a byte a try nothing would ever be given up."""
 _log = logging.getLogger(__name__)
 
 
@@ -121,34 +126,10 @@ class _Host:
     """As the environment says (HTTPS_PROXY, NO_PROXY). aiohttp would look it up anew, in a thread, for each request."""
 
 
-def proxy_of(url: str) -> str | None:
-    """The proxy that the environment names for an address. Raises ConfigError for one that is of no use."""
-    parts = urlsplit(url)
-    if proxy_bypass(parts.netloc.rpartition("@")[2]):
-        return None
-    found = getproxies()
-    said = found.get(parts.scheme) or found.get("all")
-    if not said:
-        return None
-    proxy = said if "://" in said else f"http://{said}"
-    try:
-        usable = urlsplit(proxy).scheme in ("http", "https") and bool(urlsplit(proxy).hostname)
-    except ValueError:
-        usable = False
-    if not usable:  # without repeating it: there may be a password in it
-        raise ConfigError(
-            f"the proxy that the environment names for {parts.scheme}:// is none of http:// or https://; "
-            f"set {parts.scheme.upper()}_PROXY to one, or leave it and ALL_PROXY out"
-        )
-    return proxy
-
-
 @dataclass(slots=True)
 class Traffic:
-    """What went over the line."""
+    """What did not come at once."""
 
-    answers: int = 0
-    bytes: int = 0
     again: Counter[str] = field(default_factory=Counter)
     """Tries that were repeated, by reason."""
 
@@ -205,7 +186,8 @@ class Client:
         """
 
         async def read(response: aiohttp.ClientResponse) -> Answer:
-            length = response.content_length or 0
+            # The length in an answer to HEAD is that of a body that does not come.
+            length = 0 if method == "HEAD" else response.content_length or 0
             if length > most_bytes:
                 raise Refused(f"larger than {most_bytes >> 20} MiB")
             async with asyncio.timeout(
@@ -217,26 +199,36 @@ class Client:
                     body = await _bounded(response, most_bytes)
             if md5 is not None and hashlib.md5(body, usedforsecurity=False).hexdigest() != md5:
                 raise _WrongBytes("wrong MD5")
-            self.traffic.bytes += len(body)
-            headers = {name.lower(): value for name, value in response.headers.items()}
-            return Answer(response.status, headers, body)
+            return Answer(response.status, _headers_of(response), body)
 
         part = {} if first_bytes is None else {"Range": f"bytes=0-{first_bytes - 1}"}
         return await self._asked(method, url, read, params=params, headers=lambda: part)
 
     async def download(
-        self, url: str, into: Path, *, tick: Callable[[int], None] = lambda more: None
+        self,
+        url: str,
+        into: Path,
+        *,
+        most_bytes: int = 64 << 30,
+        tick: Callable[[int], None] = lambda more: None,
     ) -> Answer:
         """A large file at an address, written to `into`; a broken connection is taken up where it broke.
 
         What lies in `into` already is taken for its beginning if the server still says so (a strong ETag in
-        `into`.etag). Returns the last answer's headers. Raises as `get` does.
+        `into`.etag). Returns the last answer's headers. Raises as `get` does; of what is larger than `most_bytes`
+        nothing is left.
         """
         mark = into.with_name(f"{into.name}.etag")
 
+        def check(size: int) -> None:
+            if size > most_bytes:
+                into.unlink(missing_ok=True)
+                mark.unlink(missing_ok=True)
+                raise Refused(f"larger than {most_bytes >> 20:,} MiB")
+
         async def read(response: aiohttp.ClientResponse) -> Answer:
-            headers = {name.lower(): value for name, value in response.headers.items()}
-            etag, said = response.headers.get("ETag", ""), response.headers.get("Content-Range", "")
+            headers = _headers_of(response)
+            etag, said = headers.get("etag", ""), headers.get("content-range", "")
             size = into.stat().st_size if into.exists() else 0
             if response.status == 416 and size and said.rpartition("/")[2] == str(size):
                 return Answer(response.status, headers, b"")  # nothing lies behind what is there
@@ -244,6 +236,7 @@ class Client:
             if response.status == 416 or (response.status == 206 and not said.startswith(f"bytes {begin}-")):
                 mark.unlink(missing_ok=True)
                 raise _TryAgain("another part than asked for")
+            check(begin + (response.content_length or 0))
             mark.write_text(etag if etag.startswith('"') else "", encoding="utf-8")
             with into.open("ab" if begin else "wb") as file:
                 since, seen = time.monotonic(), 0
@@ -251,7 +244,7 @@ class Client:
                     file.write(chunk)
                     seen += len(chunk)
                     tick(len(chunk))
-                    self.traffic.bytes += len(chunk)
+                    check(begin + seen)
                     seconds = time.monotonic() - since
                     if seconds > self.config.silence_seconds + seen / self.config.slowest_bytes_per_second:
                         raise _TryAgain("too slow")
@@ -284,10 +277,10 @@ class Client:
     ) -> _Result:
         """What `read` makes of an answer; of those of 400 and more it sees those in `readable`.
 
-        A try that brought `progress` further, though it failed, does not count against the attempts.
+        Tries that brought `progress` further by PROGRESS_BYTES, though they failed, do not count against the attempts.
         """
         assert self._session is not None
-        name = urlsplit(url).netloc
+        name = urlsplit(url).netloc.rpartition("@")[2]
         beginning = next(filter(url.startswith, self._limited), name)
         host = self._hosts.get(beginning)
         if host is None:
@@ -303,28 +296,28 @@ class Client:
             await self._turn(host)
             tried += 1
             try:
-                async with self._session.request(
-                    method, url, params=params, headers=headers(), max_redirects=5, proxy=host.proxy
-                ) as response:
+                async with self._opened(method, url, params, headers(), host.proxy) as response:
                     status = response.status
                     host.answered = True
                     if status in _PASSING:
                         self._heed(name, host, response.headers.get("Retry-After"))
                         why = f"HTTP {status}"
                     elif status in _GONE:
-                        self._answered()
                         raise Gone(f"HTTP {status}")
-                    elif status >= 400 and status not in readable:
-                        self._answered()
+                    elif status >= 300 and status not in readable:
                         raise Refused(f"HTTP {status}")
                     else:
                         result = await read(response)
-                        self._answered()
+                        self._given_up = 0
                         return result
+            except (Gone, Refused):
+                host.answered = True
+                self._given_up = 0
+                raise
             except _WrongBytes as error:
                 why, wrong = str(error), wrong + 1
                 if wrong == WRONG_ATTEMPTS:
-                    self._answered()
+                    self._given_up = 0
                     raise Damaged(f"{why}, {wrong} times") from None
             except _TryAgain as error:
                 why = str(error)
@@ -332,13 +325,8 @@ class Client:
                 why = "time-out"
             except aiohttp.ClientPayloadError:
                 why = "cut off"
-            except (aiohttp.InvalidURL, aiohttp.TooManyRedirects) as error:
-                kind = (
-                    "too many redirects"
-                    if isinstance(error, aiohttp.TooManyRedirects)
-                    else "no usable address"
-                )
-                raise Refused(kind) from None  # the error's own words have the address, and that NCBI's key
+            except aiohttp.InvalidURL:  # the error's own words have the address, and that NCBI's key
+                raise Refused("no usable address") from None
             except aiohttp.ClientConnectorError as error:
                 why = f"no connection ({error.os_error.strerror or error})"
             except (aiohttp.ClientError, ConnectionError) as error:
@@ -349,20 +337,44 @@ class Client:
                 ):  # the service counts from when a request reaches it, which is before now
                     host.next_turn = max(host.next_turn, time.monotonic() + host.seconds_apart)
             self.traffic.again[why.partition(" (")[0]] += 1
-            if progress() > far:
+            if progress() >= far + PROGRESS_BYTES:
                 far, tried = progress(), 1
         if not host.answered or self._given_up >= GIVEN_UP_IN_A_ROW:
             self._given_up = GIVEN_UP_IN_A_ROW
             raise InputError(
-                f"{name} cannot be reached ({why or 'others of its answers failed'}); check the network and "
+                f"{name} cannot be reached ({why or 'it has stopped answering'}); check the network and "
                 "--endpoint, and run the same command again: what was fetched is kept"
             )
         self._given_up += 1
         raise Unanswered(f"{why}, {tried} times")
 
-    def _answered(self) -> None:
-        self._given_up = 0
-        self.traffic.answers += 1
+    @asynccontextmanager
+    async def _opened(
+        self,
+        method: str,
+        url: str,
+        params: Mapping[str, str] | None,
+        headers: dict[str, str],
+        proxy: str | None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """An answer that is no redirect. Raises Refused, without an address, where one is not to be followed."""
+        assert self._session is not None
+        place: str | URL = url
+        for _ in range(MOST_REDIRECTS + 1):
+            async with self._session.request(
+                method, place, params=params, headers=headers, allow_redirects=False, proxy=proxy
+            ) as response:
+                location = response.headers.get("Location")
+                if response.status not in REDIRECTS or location is None:
+                    yield response
+                    return
+                target = followed(response.url, _clean(location))
+                if target is None:
+                    raise Refused("a redirect to another host")
+            if (target.scheme, target.host) != (response.url.scheme, response.url.host):
+                proxy = proxy_of(str(target))
+            place, params = target, None  # what is asked for stands in the new address
+        raise Refused("too many redirects")
 
     def _pause(self, tried: int) -> float:
         """Full jitter: anything up to a bound that doubles."""
@@ -396,6 +408,15 @@ class _WrongBytes(_TryAgain):
     """A whole answer with other bytes than it should have."""
 
 
+def _clean(value: str) -> str:
+    """A header's value that any file can hold: aiohttp decodes bytes that are no UTF-8 to lone surrogates."""
+    return value.encode("utf-8", "replace").decode()
+
+
+def _headers_of(response: aiohttp.ClientResponse) -> dict[str, str]:
+    return {name.lower(): _clean(value) for name, value in response.headers.items()}
+
+
 async def _bounded(response: aiohttp.ClientResponse, most_bytes: int) -> bytes:
     pieces, size = [], 0
     async for chunk in response.content.iter_chunked(CHUNK_BYTES):
@@ -414,7 +435,7 @@ def seconds_of(retry_after: str | None) -> float:
         return float(retry_after)
     try:
         return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
 
 

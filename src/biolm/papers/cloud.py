@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,8 @@ from biolm.progress import Progress
 PASSES = 3
 """How often what got no answer is tried again in the end, after everything else."""
 SUSPICIOUS = 10
-"""Articles that are not withdrawn all at once: where none of so many is listed, it is another service."""
+"""Articles that are not withdrawn all at once, where they are most of what is held: it is another service."""
+GONE = "no longer at the service"
 SAY_SECONDS = 0.2
 MOST_METADATA_BYTES = 4 << 20
 _BATCH = 8192
@@ -75,23 +77,35 @@ class CloudFetch:
             fetched = self.counts["new"] + self.counts["changed"]
             progress.update(
                 done,
-                f"{fetched:,} fetched, {fetched / seconds:,.0f}/s, {self.xml_bytes / 1e6 / seconds:,.1f} MB/s",
+                f"{fetched / seconds:,.0f}/s, {self.xml_bytes / 1e6 / seconds:,.1f} MB/s",
             )
 
-        progress.start("fetch articles", table.num_rows, "articles")
+        progress.start("fetch", table.num_rows, "articles")
         try:
             await at_once(one, self._candidates(table), self.in_flight)
             for _ in range(PASSES - 1):
-                again, self._again = self._again, []
-                if not again:
+                if not self._again:
                     break
-                done -= len(again)
-                await at_once(one, again, self.in_flight)
+                await self._once_more()
             for candidate in self._again:
                 self.report.add(candidate.name, "unanswered", "no answer after all tries")
         finally:
             self.cache.save()
         progress.finish(self.summary())
+
+    async def _once_more(self) -> None:
+        """Try again what got no answer. Of many such the client takes the service to be down, which it need not be."""
+        left = {candidate.name: candidate for candidate in self._again}
+        self._again = []
+
+        async def one(candidate: Candidate) -> None:
+            await self._candidate(candidate)
+            del left[candidate.name]
+
+        try:
+            await at_once(one, list(left.values()), self.in_flight)
+        except InputError:
+            self._again += left.values()
 
     def summary(self) -> str:
         """One line for people."""
@@ -105,10 +119,12 @@ class CloudFetch:
         # Of another ETag than the store's the listing does not say which is newer, so the service must.
         sure = pc.fill_null(pc.equal(table["held_etag"], table["etag"]), True)
         etags = pc.if_else(sure, table["etag"], pa.scalar(None, pa.string()))
-        for row, metadata in self.cache.find(table["name"].combine_chunks(), etags.combine_chunks()):
-            kept[row] = True
-            values = columns.slice(row, 1).to_pylist()[0]
-            yield Candidate(**values, metadata=metadata)
+        found = self.cache.find(table["name"].combine_chunks(), etags.combine_chunks())
+        while batch := list(islice(found, _BATCH)):
+            rows = [row for row, _ in batch]
+            kept[rows] = True
+            for values, (_, metadata) in zip(columns.take(rows).to_pylist(), batch, strict=True):
+                yield Candidate(**values, metadata=metadata)
         rest = columns.filter(pa.array(~kept))
         for begin in range(0, rest.num_rows, _BATCH):
             for values in rest.slice(begin, _BATCH).to_pylist():
@@ -187,15 +203,17 @@ class CloudFetch:
             self.counts["unchanged"] += 1  # the listing is older than the store
             return
         refusal = (self.kept if held else self.wanted).refusal(said)
-        if refusal and not (
-            held and refusal == "retracted"
-        ):  # what is held and retracted now is marked, not dropped
+        if refusal and not held:
             self.counts[f"not wanted: {refusal}"] += 1
-            if held:
-                note = f"no longer wanted: {refusal}"
-                self._add(candidate, said, answer, etag, state="withdrawn", md5=candidate.held_md5, note=note)
-                self.counts["withdrawn"] += 1
             return
+        if refusal and refusal != "retracted":
+            note = f"no longer wanted: {refusal}"
+            self._add(candidate, said, answer, etag, state="withdrawn", md5=candidate.held_md5, note=note)
+            self.counts["withdrawn"] += 1
+            self.report.marks.append((candidate.name, f"withdrawn: {note}"))
+            return
+        if held and said.retracted:  # a corpus drops and counts it
+            self.report.marks.append((candidate.name, "retracted"))
         if not said.xml_url:
             raise ValueError("they name no XML")
         key, md5 = object_of(said.xml_url, BUCKET)
@@ -259,14 +277,16 @@ class CloudFetch:
 async def withdrawals(
     fetch: CloudFetch, held: pa.Table, listed: pa.Table, progress: Progress
 ) -> list[dict[str, Any]]:
-    """Mark what is held, not listed, and really gone. Returns the rows that are there all the same."""
-    missing = held.filter(pc.invert(pc.is_in(held["id"], names_of(listed)))).to_pylist()
-    if len(missing) == held.num_rows >= SUSPICIOUS:
-        raise InputError(
-            f"{fetch.bucket.endpoint} lists none of the {held.num_rows:,} articles that the store holds; check "
-            "--endpoint, and see whether it is a whole mirror"
-        )
+    """Mark what is held, not listed, and really gone. Returns the rows that are there all the same.
+
+    Raises InputError, and marks nothing, where that would be most of many: it is another service then.
+    """
+    unlisted = held.filter(pc.invert(pc.is_in(held["id"], names_of(listed))))
+    if unlisted.num_rows == held.num_rows >= SUSPICIOUS:
+        raise _another(fetch, unlisted.num_rows, held.num_rows)
+    missing = unlisted.select([*_KEPT, "state"]).to_pylist()
     there: list[dict[str, Any]] = []
+    gone: list[dict[str, Any]] = []
 
     async def ask(row: dict[str, Any]) -> None:
         try:
@@ -274,10 +294,7 @@ async def withdrawals(
                 fetch.bucket.url(f"{METADATA}{row['id']}.json"), most_bytes=MOST_METADATA_BYTES
             )
         except Gone:
-            if fetch.writer is not None:
-                kept = {name: row[name] for name in _KEPT}
-                fetch.writer.add(**kept, state="withdrawn", note="no longer at the service")
-            fetch.counts["withdrawn"] += 1
+            gone.append(row)
         except (Refused, Unanswered) as error:
             fetch.report.add(row["id"], "unanswered", f"neither listed nor certainly gone: {error}")
         else:
@@ -286,5 +303,19 @@ async def withdrawals(
     if missing:
         progress.start("look for what is not listed", len(missing), "articles")
         await at_once(ask, missing, fetch.in_flight)
-        progress.finish(f"{len(missing) - len(there):,} of {len(missing):,} are gone")
+        progress.finish(f"{len(gone):,} of {len(missing):,} are gone")
+    if len(gone) >= SUSPICIOUS and 2 * len(gone) > held.num_rows:
+        raise _another(fetch, len(gone), held.num_rows)
+    for row in gone:
+        if fetch.writer is not None:
+            fetch.writer.add(**{**row, "state": "withdrawn"}, note=GONE)
+        fetch.counts["withdrawn"] += 1
+        fetch.report.marks.append((row["id"], f"withdrawn: {GONE}"))
     return there
+
+
+def _another(fetch: CloudFetch, gone: int, held: int) -> InputError:
+    return InputError(
+        f"{fetch.bucket.endpoint} has none of {gone:,} of the {held:,} articles that the store holds; nothing is "
+        "withdrawn: check --endpoint, and whether it is a whole mirror"
+    )

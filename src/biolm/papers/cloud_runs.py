@@ -19,7 +19,7 @@ from biolm.papers.cloud import CloudFetch, withdrawals
 from biolm.papers.esearch import search_pmc
 from biolm.papers.metadata_cache import MetadataCache
 from biolm.papers.report import Report
-from biolm.papers.runs import Fetching, Outcome, finish, record_of
+from biolm.papers.runs import Fetching, Outcome, finish, forget, record_of
 from biolm.papers.selection import AnyOf, Selection, selection_of
 from biolm.papers.services import EUTILS, PMC
 from biolm.papers.writer import StoreWriter
@@ -142,6 +142,11 @@ async def choose(cloud: Cloud, selection: Selection, day: str | None = None) -> 
         look = cloud.fetch(selection, None)
         numbers = await look.wanted_numbers(listed, selection.sample, selection.seed, cloud.progress)
         listed = listed.filter(pc.is_in(listed["pmcid"], pa.array(numbers, pa.int64())))
+    if not listed.num_rows and selection.ids is not None and not everything.num_rows:
+        raise InputError(
+            f"the selection is empty: {cloud.bucket.endpoint} lists none of the {len(selection.ids):,} articles that "
+            "were asked for by id; check the ids"
+        )
     if not listed.num_rows:
         raise InputError(
             f"the selection is empty: none of {everything.num_rows:,} listed versions of articles fits it; "
@@ -157,8 +162,15 @@ async def fetch_cloud(
     async with AsyncExitStack() as opened:
         cloud = await opened_cloud(opened, where, fetching, progress)
         record = record_of(writer, PMC, where, selection)
+        is_new = record["as_of"] is None
         day = None if record["complete"] else record["as_of"]
-        as_of, listed = await choose(cloud, selection, day)
+        try:
+            as_of, listed = await choose(cloud, selection, day)
+        except BaseException:
+            if is_new:
+                forget(writer, PMC.name, record)
+            raise
+        _name_unknown(cloud.report, selection, listed)
         record |= {"as_of": as_of, "complete": False}
         writer.write_manifest()
         fetch = cloud.fetch(selection, writer, kept=_selections(writer))
@@ -170,12 +182,21 @@ async def fetch_cloud(
         outcome = Outcome(fetch.counts, cloud.report, cloud.client.traffic.again, fetch.xml_bytes)
         passed = sum(count for name, count in fetch.counts.items() if not name.startswith("not wanted"))
         if not passed and table.num_rows == listed.num_rows and not cloud.report.problems:
-            writer.source(PMC.name)["selections"].remove(record)
-            writer.write_manifest()
+            if is_new:
+                forget(writer, PMC.name, record)
             said = ", ".join(f"{count:,} {name}" for name, count in fetch.counts.most_common())
             raise InputError(f"the selection is empty: of {listed.num_rows:,} listed, {said}; loosen it")
         finish(writer, PMC.name, record, as_of, outcome)
         return outcome
+
+
+def _name_unknown(report: Report, selection: Selection, listed: pa.Table) -> None:
+    """Name what was asked for by its id and is not listed."""
+    there = set(listed["pmcid"].to_pylist()) if selection.ids is not None else set()
+    if selection.sample is None:
+        for name in selection.ids or ():
+            if int(name[3:]) not in there:
+                report.add(name, "unknown", "not listed, or not what the rest of the selection asks for")
 
 
 def _selections(writer: StoreWriter) -> AnyOf:
@@ -218,8 +239,9 @@ async def update_cloud(
                 _add(outcome, fetch)
         finally:
             cloud.report.write(writer.folder, outcome.again)
-        for record in records:
-            finish(writer, PMC.name, record, as_of, outcome)
+        for record, selection in zip(records, kept.selections, strict=True):
+            if selection.sample is None or record["complete"]:  # an update does not draw the rest of a sample
+                finish(writer, PMC.name, record, as_of, outcome)
         return outcome
 
 

@@ -17,6 +17,7 @@ LIMIT = 9_999
 """Ids of one answer: NCBI's bound is 10,000, and was 9,999 where it counts from 0."""
 FIRST_DAY = date(1990, 1, 1)
 """No article was released in PMC before."""
+MOST_ID = 2**63 - 1
 RATE_LIMITED_TRIES = 5
 _log = logging.getLogger(__name__)
 
@@ -93,17 +94,25 @@ class _Asker:
                 if complaint := result.get("ERROR"):
                     said = " ".join(str(complaint).split())
                     raise InputError(f"ESearch refuses {term!r}: {said}; see PMC's help on searching")
+                _complaint(result)
+                if int(result["count"]) < 0:
+                    raise ValueError("less than nothing")
                 if int(result["count"]) <= retmax and len(_ids(result)) < int(result["count"]):
                     raise InputError(
                         f"ESearch at {self._url} finds {int(result['count']):,} articles for {term!r} and names "
                         f"{len(_ids(result)):,} of them; try again later, or narrow the query"
                     )
                 return result
-            except (Gone, Refused, Unanswered) as error:
+            except (Gone, Refused) as error:
+                key = " and NCBI_API_KEY" if "api_key" in self._always else ""
+                raise InputError(
+                    f"ESearch at {self._url} does not answer ({error}); check --endpoint eutils=URL{key}"
+                ) from None
+            except Unanswered as error:
                 raise InputError(
                     f"ESearch at {self._url} does not answer ({error}); try again later"
                 ) from None
-            except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
                 raise InputError(
                     f"{self._url} answers nothing that ESearch would; check --endpoint eutils=URL"
                 ) from None
@@ -111,9 +120,13 @@ class _Asker:
 
 
 def _ids(result: Mapping[str, Any]) -> set[int]:
-    return {int(word) for word in result.get("idlist", [])}
+    """Numbers of the PMCIDs that an answer names. Raises ValueError for what is none."""
+    found = {int(word) for word in result.get("idlist", [])}
+    if found and not 0 < min(found) <= max(found) <= MOST_ID:
+        raise ValueError("a number that no PMCID has")
+    return found
 
 
 def _complaint(result: Mapping[str, Any]) -> str:
     words = [word for found in (result.get("errorlist") or {}).values() for word in found]
-    return f" (it does not know {', '.join(map(str, words))})" if words else ""
+    return f" (it does not know {' '.join(', '.join(map(str, words)).split())})" if words else ""

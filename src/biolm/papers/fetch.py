@@ -18,7 +18,7 @@ from biolm.papers.own_folder import OwnFolder, local_address
 from biolm.papers.report import Report
 from biolm.papers.runs import Fetching, Outcome, finish, record_of, today
 from biolm.papers.selection import Selection, selection_of
-from biolm.papers.services import EUTILS, PMC, SERVICES, endpoints
+from biolm.papers.services import EUTILS, PMC, SERVICES, endpoints, given_endpoints
 from biolm.papers.store import open_store
 from biolm.papers.writer import StoreWriter
 from biolm.progress import Progress
@@ -76,31 +76,36 @@ def update_papers(store: Path, fetching: Fetching, progress: Progress) -> Outcom
     Raises InputError where a service cannot be reached.
     """
     open_store(store)  # before anything is made there
-    total = Outcome()
+    total, failed = Outcome(), list[InputError]()
     with StoreWriter(store) as writer:
         sources = sorted(writer.manifest["sources"])
         if not sources:
             raise InputError(f"{store} holds no source yet; fetch something into it")
-        given = endpoints(fetching.endpoints, next((name for name in sources if name in SERVICES), PMC.name))
+        main = next((name for name in sources if name in SERVICES), PMC.name)
+        given = given_endpoints(fetching.endpoints, main)
         for name in sources:
             facts = writer.source(name)
             kept: dict[str, str] = facts.get("endpoints", {})
-            where = {
-                key: kept.get(key, url) if url == SERVICES[key].endpoint else url
-                for key, url in given.items()
-            }
-            if name == PMC.name:
-                done = asyncio.run(update_cloud(writer, where, fetching, progress))
-            elif name in SERVICES:
-                done = asyncio.run(_update_files(writer, name, where[name], fetching, progress))
-            else:
-                own = OwnFolder(facts["address"])
-                done = _fetch_own(writer, own, own.listed(), fetching, progress)
+            where = {**endpoints(()), **kept, **given}
+            try:
+                if name == PMC.name:
+                    done = asyncio.run(update_cloud(writer, where, fetching, progress))
+                elif name in SERVICES:
+                    done = asyncio.run(_update_files(writer, name, where[name], fetching, progress))
+                else:
+                    own = OwnFolder(facts["address"])
+                    done = _fetch_own(writer, own, own.listed(), fetching, progress)
+            except InputError as error:  # the other sources can be brought up to date all the same
+                failed.append(error)
+                continue
             total.counts += done.counts
             total.report.problems += done.report.problems
+            total.report.marks += done.report.marks
             total.again += done.again
             total.bytes += done.bytes
         total.report.write(store, total.again)
+        if failed:
+            raise failed[0]
     return total
 
 

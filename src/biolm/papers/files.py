@@ -27,7 +27,7 @@ from biolm.papers.client import Answer, Client, Damaged, Gone, Refused, Unanswer
 from biolm.papers.report import Report
 from biolm.papers.selection import Selection
 from biolm.papers.services import EUROPE_PMC, PUBMED
-from biolm.papers.writer import StoreWriter, place_file
+from biolm.papers.writer import StoreWriter
 from biolm.progress import Progress
 
 IN_FLIGHT = 4
@@ -101,6 +101,7 @@ class FileFetch:
                     etag=row["etag"],
                     note="no longer at the service",
                 )
+                self.report.marks.append((row["id"], "withdrawn: no longer at the service"))
                 self.counts["withdrawn"] += 1
             except (Refused, Unanswered) as error:
                 self.report.add(row["id"], "unanswered", f"neither listed nor certainly gone: {error}")
@@ -111,14 +112,11 @@ class FileFetch:
     async def _file(self, name: str, held: dict[str, Any] | None, tick: Any) -> None:
         url = f"{self.endpoint}/{quote(name)}"
         head = await self.client.get(url, method="HEAD")
-        path = place_file(self.writer.folder, self.service, name)
         mark = stamp(head)
-        is_there = held and path.is_file() and path.stat().st_size == held["bytes"]
-        if held and is_there and mark and held["etag"] == mark:
+        if held and mark and held["etag"] == mark and self.writer.has_file(held):
             self.counts["unchanged"] += 1
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
+        partial = self.writer.partial_file(self.service, name)
         for tried in range(1, WRONG_TRIES + 1):
             stated = await self._stated_md5(url)
             answer = await self.client.download(url, partial, tick=tick)
@@ -129,18 +127,9 @@ class FileFetch:
             self.client.traffic.again[why] += 1
             if tried == WRONG_TRIES:
                 raise Damaged(f"{why}, {tried} times")
-        partial.replace(path)
-        self.writer.add(
-            source=self.service,
-            id=name,
-            state="file",
-            md5=found,
-            bytes=path.stat().st_size,
-            etag=mark,
-            modified=modified(answer),
-            url=url,
+        self.writer.add_file(
+            partial, source=self.service, id=name, md5=found, etag=mark, modified=modified(answer), url=url
         )
-        self.writer.flush()
         self.counts["changed" if held else "new"] += 1
 
     async def _stated_md5(self, url: str) -> str | None:
@@ -173,7 +162,7 @@ async def listed_files(client: Client, service: str, endpoint: str) -> list[str]
 
 def chosen_files(names: list[str], service: str, selection: Selection) -> list[str]:
     """The files that a selection asks for. Raises ConfigError for what files cannot be chosen by."""
-    possible = {"sample", "seed", "retracted"} | ({"pmcids"} if service == EUROPE_PMC.name else set())
+    possible = {"sample", "seed"} | ({"pmcids"} if service == EUROPE_PMC.name else set())
     if impossible := set(selection.settings()) - possible:
         option = min(impossible).replace("_", "-")
         raise ConfigError(
@@ -201,7 +190,7 @@ def modified(answer: Answer) -> datetime | None:
     """When the service says that a file was last changed."""
     try:
         return parsedate_to_datetime(answer.headers["last-modified"]).astimezone(UTC)
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):  # the last for a time before the year 1
         return None
 
 
@@ -212,6 +201,8 @@ def _checked(path: Path, stated: str | None) -> tuple[str, str | None]:
     if stated is not None:
         return found, None if found == stated else "wrong MD5"
     try:
+        if not path.stat().st_size:
+            return found, "damaged gzip"
         with igzip.open(path, "rb") as packed:
             while packed.read(1 << 20):
                 pass
@@ -229,11 +220,18 @@ class _Links(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         address = dict(attrs).get("href") if tag == "a" else None
-        if address:
-            self.names.add(unquote(urlsplit(address).path).rpartition("/")[2])
+        try:
+            path = urlsplit(address or "").path
+        except ValueError:
+            return
+        if path:
+            self.names.add(unquote(path).rpartition("/")[2])
 
 
 def _links(page: bytes) -> set[str]:
     parser = _Links()
-    parser.feed(page.decode("utf-8", "replace"))
+    try:
+        parser.feed(page.decode("utf-8", "replace"))
+    except (AssertionError, ValueError):  # what HTMLParser raises for declarations that are none
+        return set()
     return parser.names

@@ -110,4 +110,5 @@ def head_facts(xml: bytes) -> dict[str, Any]:
 
 
 def _text(data: bytes) -> str:
-    return " ".join(html.unescape(data.decode("utf-8", "replace")).split())
+    text = html.unescape(data.decode("utf-8", "replace"))
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())

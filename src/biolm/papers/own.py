@@ -20,7 +20,7 @@ from biolm.papers.metadata import head_facts, parse_metadata
 from biolm.papers.own_folder import ARCHIVES, MOST_IN_FLIGHT, OwnFolder, beside_of, is_paper, mark_of, said_of
 from biolm.papers.report import Report
 from biolm.papers.selection import Selection
-from biolm.papers.writer import StoreWriter, place_file
+from biolm.papers.writer import StoreWriter
 from biolm.progress import Progress
 
 LARGE_BYTES = 16 << 20
@@ -79,6 +79,7 @@ class OwnFetch:
                     state="withdrawn",
                     note="no longer in the folder",
                 )
+                self.report.marks.append((row["id"], "withdrawn: no longer in the folder"))
                 self.counts["withdrawn"] += 1
             except Exception as error:  # each driver has its own
                 self.report.add(
@@ -117,9 +118,7 @@ class OwnFetch:
         self.counts["changed" if held else "new"] += 1
 
     def _copy(self, files: Any, root: str, name: str, mark: str, held: dict[str, Any] | None) -> None:
-        path = place_file(self.writer.folder, self.source, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
+        partial = self.writer.partial_file(self.source, name)
         try:
             with files.open(f"{root}/{name}", "rb") as source, partial.open("wb") as target:
                 shutil.copyfileobj(source, target, 1 << 20)
@@ -131,20 +130,20 @@ class OwnFetch:
             return
         with partial.open("rb") as file:
             md5 = hashlib.file_digest(file, "md5").hexdigest()
-        partial.replace(path)
-        self.read_bytes += path.stat().st_size
-        if held and (held["state"], held["md5"], held["etag"]) == ("file", md5, mark):
+        self.read_bytes += partial.stat().st_size
+        if (
+            held
+            and (held["state"], held["md5"], held["etag"]) == ("file", md5, mark)
+            and self._is_there(held)
+        ):
+            partial.unlink()
             self.counts["unchanged"] += 1
             return
-        self.writer.add(
-            source=self.source, id=name, state="file", md5=md5, bytes=path.stat().st_size, etag=mark
-        )
-        self.writer.flush()
+        self.writer.add_file(partial, source=self.source, id=name, md5=md5, etag=mark)
         self.counts["changed" if held else "new"] += 1
 
     def _is_there(self, row: dict[str, Any]) -> bool:
-        path = place_file(self.writer.folder, self.source, row["id"])
-        return row["state"] != "file" or (path.is_file() and path.stat().st_size == row["bytes"])
+        return row["state"] != "file" or self.writer.has_file({**row, "source": self.source})
 
     def _problem(self, name: str, error: Exception) -> None:
         if isinstance(error, FileNotFoundError):
@@ -164,7 +163,7 @@ def _live(known: pa.Table, *columns: str) -> list[dict[str, Any]]:
 
 def check_selection(selection: Selection) -> None:
     """Raise ConfigError where a folder cannot be chosen from so."""
-    if asked := set(selection.settings()) - {"retracted"}:
+    if asked := set(selection.settings()):
         option = min(asked).replace("_", "-")
         raise ConfigError(
             f"a folder is taken as a whole, without --{option}; filter with `biolm corpus build`"

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import fsspec
 
 from biolm.errors import ConfigError, InputError
-from biolm.papers.services import SERVICES
+from biolm.papers.services import EUTILS, SERVICES
 
 PAPERS = (".xml", ".nxml", ".xml.gz", ".nxml.gz")
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip", ".meca")
@@ -150,7 +150,8 @@ def local_address(word: str) -> str:
         return word
     path = Path(os.path.normpath(Path(word).expanduser().absolute()))
     if not path.is_dir():
-        raise InputError(f"{word} is neither a service ({', '.join(SERVICES)}) nor a folder; check --source")
+        named = ", ".join(name for name in SERVICES if name != EUTILS.name)
+        raise InputError(f"{word} is neither a service ({named}) nor a folder; check --source")
     return str(path)
 
 

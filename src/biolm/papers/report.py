@@ -8,6 +8,7 @@ from biolm.artifacts import write_json
 from biolm.papers.store import REPORT
 
 MEANING = {
+    "unknown": "asked for by id, and not listed",
     "gone": "listed, but not there any more",
     "damaged": "its bytes are not what the service says they are",
     "refused": "the service answers and will not give it",
@@ -24,6 +25,8 @@ class Report:
 
     problems: list[tuple[str, str, str]] = field(default_factory=list)
     """Id, kind, and what happened."""
+    marks: list[tuple[str, str]] = field(default_factory=list)
+    """Papers that were held and are marked now: id, and "retracted" or "withdrawn: why"."""
 
     def add(self, name: str, kind: str, detail: str) -> None:
         """One more problem."""
@@ -48,4 +51,6 @@ class Report:
         rows = [
             {"id": name, "problem": kind, "detail": detail} for name, kind, detail in sorted(self.problems)
         ]
-        write_json(folder / REPORT, {"counts": dict(self.counts), "repeated": dict(again), "problems": rows})
+        marks = [{"id": name, "mark": mark} for name, mark in sorted(self.marks)]
+        said = {"counts": dict(self.counts), "repeated": dict(again), "problems": rows, "marks": marks}
+        write_json(folder / REPORT, said)

@@ -58,6 +58,15 @@ def record_of(
     return records[-1]
 
 
+def forget(writer: StoreWriter, source: str, record: dict[str, Any]) -> None:
+    """Take back a selection that brought nothing, and the source where it has no other."""
+    records = writer.source(source)["selections"]
+    records.remove(record)
+    if not records:
+        del writer.manifest["sources"][source]
+    writer.write_manifest()
+
+
 def finish(
     writer: StoreWriter, source: str, record: dict[str, Any], as_of: str | None, outcome: Outcome
 ) -> None:

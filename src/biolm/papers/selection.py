@@ -5,15 +5,17 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from biolm.errors import ConfigError, InputError
-from biolm.licences import LicenceFilter, allows, licence_of_code, without_version
+from biolm.licences import UNKNOWN, LicenceFilter, allows, licence_of_code, without_version
 from biolm.papers.metadata import Metadata
 
 Manuscripts = Literal["include", "exclude", "only"]
 _PMCID = re.compile(r"(?:PMC)?0*([1-9]\d{0,11})(?:\.\d+)?", re.IGNORECASE)
+_WHOLE_PMCID = re.compile(r"PMC0*[1-9]\d{0,11}(?:\.\d+)?", re.IGNORECASE)
 _YEAR = re.compile(r"\d{4}(?:/\d{1,2}(?:/\d{1,2})?)?")
 
 
@@ -28,7 +30,7 @@ class Selection:
     manuscripts: Manuscripts = "include"
     """Author manuscripts, which are mostly for text mining only."""
     retracted: bool = False
-    """Whether articles that are retracted already are fetched too."""
+    """Fetch articles that are retracted already too; a corpus drops them unless it is told otherwise."""
     ids: tuple[str, ...] | None = None
     """The only PMCIDs to take."""
     pmcids: str | None = None
@@ -36,7 +38,7 @@ class Selection:
     query: str | None = None
     """What ESearch finds in PMC: "autophagy AND cc_by_license[Filter]"."""
     published: str | None = None
-    """Range of publication dates, as ESearch knows them: 2015:2020, 2024/06/01:, :1999."""
+    """Publication dates, as ESearch knows them: a year, or a range such as 2015:2020, 2024/06/01:, :1999."""
     changed_since: str | None = None
     """Only what was changed at the service on this day (2026-01-31) or later."""
     sample: int | None = None
@@ -46,7 +48,7 @@ class Selection:
 
     def __post_init__(self) -> None:
         if self.licence not in get_args(LicenceFilter):
-            self._codes()
+            _codes(self.licence)
         if self.manuscripts not in get_args(Manuscripts):
             raise ConfigError(f"manuscripts {self.manuscripts!r}: give include, exclude or only")
         if self.pmcids is not None:
@@ -87,11 +89,23 @@ class Selection:
     def publication_dates(self) -> str:
         """The clause that ESearch understands: "2015:3000[pdat]"."""
         begin, colon, end = (self.published or "").replace(" ", "").partition(":")
-        if not colon or not (begin or end) or any(day and not _YEAR.fullmatch(day) for day in (begin, end)):
+        if not colon:
+            end = begin
+        days = [_day(day) for day in (begin, end) if day]
+        if not days or None in days or (len(days) == 2 and days[0] > days[1]):  # type: ignore[operator]
             raise ConfigError(
                 f"{self.published!r} is no range of dates; give one such as 2015:2020 or 2024/06/01:"
             )
         return f"{begin or '1000'}:{end or '3000'}[pdat]"
+
+    def asks_for(self, pmcid: str) -> bool:
+        """Whether a PMCID is among those that are named, where any are."""
+        if self.ids is not None and f"PMC{number_of(pmcid)}" not in _named(self.ids):
+            return False
+        if self.pmcids is None:
+            return True
+        low, high = self.bounds()
+        return low <= number_of(pmcid) <= high
 
     def refusal(self, found: Metadata) -> str | None:
         """Why an article is not wanted, in a word; None where it is."""
@@ -108,18 +122,8 @@ class Selection:
     def _licence_passes(self, licence: str) -> bool:
         if self.licence in ("any", "commercial", "by"):
             return allows(licence, self.licence)  # type: ignore[arg-type]  # one of its words
-        return any(licence == code or without_version(licence) == code for code in self._codes())
-
-    def _codes(self) -> tuple[str, ...]:
-        """The licences that were named, as SPDX ids without version where none was given."""
-        words = [word.strip() for word in self.licence.split(",")]
-        codes = tuple(map(licence_of_code, words))
-        for word, code in zip(words, codes, strict=True):
-            if code == "unknown":
-                raise ConfigError(
-                    f"{word!r} is no licence; give any, commercial, by, or codes of PMC such as 'CC BY,CC0'"
-                )
-        return codes
+        codes = _codes(self.licence)
+        return licence in codes or without_version(licence) in codes
 
     def settings(self) -> dict[str, Any]:
         """As the store's manifest records it: what differs from the defaults."""
@@ -139,8 +143,39 @@ class AnyOf:
 
     def refusal(self, found: Metadata) -> str | None:
         """Why none wants it, None where one does; "retracted" where one would want it but for that."""
-        reasons = {selection.refusal(found): None for selection in self.selections}
+        asking = [selection for selection in self.selections if selection.asks_for(found.pmcid)]
+        reasons = {selection.refusal(found): None for selection in asking} or {"not asked for": None}
         return None if None in reasons else "retracted" if "retracted" in reasons else next(iter(reasons))
+
+
+@lru_cache(maxsize=64)
+def _codes(licence: str) -> frozenset[str]:
+    """The licences that are named, as SPDX ids without version where none was given."""
+    words = [word.strip() for word in licence.split(",")]
+    codes = tuple(map(licence_of_code, words))
+    for word, code in zip(words, codes, strict=True):
+        if code == UNKNOWN:
+            raise ConfigError(
+                f"{word!r} is no licence; give any, commercial, by, or codes of PMC such as 'CC BY,CC0'"
+            )
+    return frozenset(codes)
+
+
+@lru_cache(maxsize=8)
+def _named(ids: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(ids)
+
+
+def _day(text: str) -> tuple[int, ...] | None:
+    """A year, month or day as numbers; None where there is no such one."""
+    if not _YEAR.fullmatch(text):
+        return None
+    numbers = tuple(map(int, text.split("/")))
+    try:
+        date(*(*numbers, 1, 1)[:3])
+    except ValueError:
+        return None
+    return numbers
 
 
 def selection_of(settings: dict[str, Any]) -> Selection:
@@ -165,9 +200,10 @@ def number_of(pmcid: str) -> int:
 
 
 def read_pmcids(paths: Sequence[Path]) -> tuple[str, ...]:
-    """PMCIDs in files, one a line; what stands behind white space, a comma or # is passed over.
+    """PMCIDs in files: all that stand on a line, which begins with one; a heading and what follows # are passed over.
 
-    Raises InputError where a file cannot be read, holds none, or a line begins with anything else.
+    "PMC" must stand before each: a bare number may be a PMID. Raises InputError where a file cannot be read,
+    holds none, or a line begins with anything else.
     """
     found: set[int] = set()
     for path in paths:
@@ -178,16 +214,17 @@ def read_pmcids(paths: Sequence[Path]) -> tuple[str, ...]:
             raise InputError(f"{path} cannot be read: {why}; give a file of PMCIDs, one a line") from None
         some = False
         for number, line in enumerate(lines, 1):
-            word = re.split(r"[\s,;#]", line.strip(), maxsplit=1)[0]
-            if not word:
-                continue
-            try:
-                found.add(number_of(word))
-                some = True
-            except ValueError as error:
-                if number == 1 and not any(map(str.isdigit, word)):
-                    continue  # a heading
-                raise InputError(f"{path}, line {number}: {error}; give one a line") from None
+            words = re.split(r"[\s,;]+", line.partition("#")[0].strip())
+            ids = [word for word in words if _WHOLE_PMCID.fullmatch(word)]
+            if not words[0] or (number == 1 and not ids and not words[0].isdecimal()):
+                continue  # an empty line, a heading
+            if words[0] not in ids:
+                hint = f"; write PMC{words[0]} if it is one, and no PMID" if words[0].isdecimal() else ""
+                raise InputError(
+                    f"{path}, line {number}: {words[0]!r} is no PMCID{hint or '; give one a line'}"
+                )
+            found.update(map(number_of, ids))
+            some = True
         if not some:
             raise InputError(f"{path} holds no PMCIDs; give a file with one a line")
     return pmcids(found)

@@ -78,6 +78,18 @@ OWN = "a folder, or an address such as s3://bucket/prefix"
 """What `--source` takes besides the names of services."""
 
 
+def given_endpoints(words: tuple[str, ...], source: str = PMC.name) -> dict[str, str]:
+    """The services that words "URL" (for `source`) or "SERVICE=URL" place elsewhere. Raises ConfigError for others."""
+    found = endpoints(words, source)
+    return {
+        name: found[name]
+        for word in words
+        for name in [
+            word.partition("=")[0] if "=" in word and "://" not in word.partition("=")[0] else source
+        ]
+    }
+
+
 def endpoints(given: tuple[str, ...], source: str = PMC.name) -> dict[str, str]:
     """Where each service is, given words "URL" (for `source`) or "SERVICE=URL". Raises ConfigError for others."""
     found = {name: service.endpoint for name, service in SERVICES.items()}

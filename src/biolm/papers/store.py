@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from biolm.artifacts import atomic_file, kind_of, read_manifest
+from biolm.artifacts import atomic_file, exclusive, kind_of, read_manifest
 from biolm.errors import ArtifactError
 
 KIND = "paper store"
@@ -58,6 +58,7 @@ OF_XML = ("bytes", "journal", "year", "type", "xml_shard", "xml_row", "xml_md5")
 _REPEATED = ("source", "state", "licence", "journal", "year", "type", "manuscript", "retracted", "note")
 _SHARD = re.compile(r"(\d{6,})\.parquet")
 _COVERS = b"biolm.covers"
+_MD5 = re.compile("[0-9a-f]{32}|")
 _log = logging.getLogger(__name__)
 
 
@@ -102,19 +103,44 @@ def is_store(folder: Path) -> bool:
     return folder.is_dir() and kind_of(folder) == KIND
 
 
-def open_store(folder: Path) -> Store:
+def open_store(folder: str | Path) -> Store:
     """The store in a folder. Raises ArtifactError where there is none that this biolm reads."""
+    folder = Path(folder)
     manifest = read_manifest(folder, kind=KIND, version=VERSION, rebuild=REBUILD)
-    if not isinstance(manifest.get("sources"), dict):
+    sources = manifest.get("sources")
+    if not isinstance(sources, dict) or not all(isinstance(facts, dict) for facts in sources.values()):
         raise ArtifactError(f"{folder}/manifest.json names no sources; restore it, or fetch into a new store")
     return Store(folder, manifest)
+
+
+def is_being_written(folder: Path) -> bool:
+    """Whether another process holds the store's lock."""
+    try:
+        with exclusive(folder):
+            return False
+    except ArtifactError:
+        return True
+
+
+def kept_path(folder: Path, source: str, name: str, md5: str) -> Path:
+    """Where a file of a source lies in a store: its contents are in its name, so that one never takes another's place.
+
+    Raises ArtifactError for a source or name that leads out of the store.
+    """
+    parts = Path(name).parts
+    is_strange = Path(name).is_absolute() or ".." in parts or not parts or "\0" in name
+    if is_strange or source in ("", ".", "..") or set(source) & set("/\0") or not _MD5.fullmatch(md5):
+        raise ArtifactError(f"{source!r} names a file {name!r}, which would lie outside the store")
+    path = folder / FILES / source / name
+    return path.with_name(f"{md5[:8]}-{path.name}")
 
 
 def attributions(folder: Path) -> tuple[str, ...]:
     """What a corpus of a store must say of its sources: whom it owes them to, and of which day they are."""
     store = open_store(folder)
     if store.waiting:
-        _log.warning("%s: a fetch into it was stopped; run it again, or its last papers are not read", folder)
+        state = "is running" if is_being_written(folder) else "was stopped; run it again"
+        _log.warning("%s: a fetch into it %s: what it has in no shard yet is not read", folder, state)
     return tuple(
         f"{facts['attribution']} As of {facts.get('as_of') or 'an unfinished fetch'}; not kept current since."
         for _, facts in sorted(store.sources.items())

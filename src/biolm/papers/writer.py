@@ -1,6 +1,6 @@
 """Writing to a paper store: rows into the open shard, full shards to Parquet, files beside them.
 
-One process writes at a time. Killed at any moment it loses what was in flight and at most a second's rows, never
+One process writes at a time. Killed at any moment it loses what was in flight and the rows of one batch, never
 half a row: the next writer takes up the open shard where its last whole batch ends.
 """
 
@@ -24,6 +24,7 @@ from biolm.papers.spool import Spool, whole_batches
 from biolm.papers.store import (
     FACTS,
     FILES,
+    INDEX,
     KIND,
     REPORT,
     ROWS,
@@ -31,6 +32,7 @@ from biolm.papers.store import (
     SPOOL,
     VERSION,
     is_store,
+    kept_path,
     open_store,
     placed,
     read_index,
@@ -63,7 +65,7 @@ class StoreWriter:
         self._rows: list[tuple[Any, ...]] = []
         self._waiting_bytes, self._waiting_since = 0, 0.0
         self._is_new, self._was_there = not is_store(folder), folder.exists()
-        if self._is_new:
+        if self._is_new and not _lost_its_manifest(folder):
             check_free(folder)
             folder.mkdir(parents=True, exist_ok=True)
         self._opened.enter_context(exclusive(folder))
@@ -107,9 +109,20 @@ class StoreWriter:
                 if error is not None and self._is_new and not numbers and not self._has_files():
                     self._unmake()  # nothing came
                 else:
-                    write_index(self.folder, read_index(self.folder), numbers)
+                    index = read_index(self.folder)
+                    write_index(self.folder, index, numbers)
+                    self._sweep_files(index)
             finally:
                 self._sealer.shutdown()
+
+    def _sweep_files(self, index: pa.Table) -> None:
+        """Remove the files that no row names: contents that others have replaced."""
+        rows = index.filter(pc.is_in(index["state"], pa.array(["file", "withdrawn"])))
+        rows = rows.filter(pc.less(rows["xml_row"], 0)).select(["source", "id", "md5"]).to_pylist()
+        named = {kept_path(self.folder, row["source"], row["id"], row["md5"] or "") for row in rows}
+        for path in (self.folder / FILES).rglob("*"):
+            if path.is_file() and path not in named and not path.name.startswith("."):
+                path.unlink()
 
     def _unmake(self) -> None:
         for name in (SHARDS, SPOOL, FILES):
@@ -147,14 +160,37 @@ class StoreWriter:
     def add(self, **values: Any) -> None:
         """One row; columns that are not named are empty, and `fetched` is now."""
         row = {"fetched": datetime.now(UTC), **values}
-        self._rows.append(tuple(row.pop(name, None) for name in ROWS.names))
+        values_of = tuple(row.pop(name, None) for name in ROWS.names)
         if row:
             raise AssertionError(f"no columns of a shard: {', '.join(row)}")
+        for value in values_of:
+            if isinstance(value, str):
+                value.encode()  # what is no text must not get among the rows: no batch with it can be written
+        self._rows.append(values_of)
         if not self._waiting_bytes:
             self._waiting_since = time.monotonic()
         self._waiting_bytes += 1024 + len(values.get("xml") or b"")
         if self._waiting_bytes >= BATCH_BYTES or time.monotonic() - self._waiting_since > BATCH_SECONDS:
             self.flush()
+
+    def has_file(self, row: dict[str, Any]) -> bool:
+        """Whether the file of a row lies in the store, with its size."""
+        path = kept_path(self.folder, row["source"], row["id"], row["md5"])
+        return path.is_file() and path.stat().st_size == row["bytes"]
+
+    def partial_file(self, source: str, name: str) -> Path:
+        """Where a file may be written before `add_file` takes it."""
+        path = kept_path(self.folder, source, name, "")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.with_name(f".{Path(name).name}.partial")
+
+    def add_file(self, partial: Path, *, source: str, id: str, md5: str, **values: Any) -> None:
+        """Take over a whole file. What had its name stays until this writer is done: readers may be at it."""
+        path = kept_path(self.folder, source, id, md5)
+        size = partial.stat().st_size
+        partial.replace(path)
+        self.add(source=source, id=id, state="file", md5=md5, bytes=size, **values)
+        self.flush()
 
     def flush(self) -> None:
         """Give the rows so far to the operating system; close the shard where it is full."""
@@ -197,6 +233,16 @@ class StoreWriter:
         return Spool(self.folder / SPOOL / f"{number:06d}.arrows", ROWS, is_whole)
 
 
+def _lost_its_manifest(folder: Path) -> bool:
+    """Whether a folder is a store but for its manifest: its papers are known by its shards, its selections are not."""
+    parts = {SHARDS, SPOOL, FILES, INDEX, REPORT}
+    try:
+        is_store = bool(read_index(folder).num_rows) if (folder / SHARDS).is_dir() else False
+    except ArtifactError:
+        return False
+    return is_store and {path.name for path in folder.iterdir()} <= parts
+
+
 def seal(spool: Path, shard: Path) -> None:
     """Write the shard of a spool, and remove the spool. Memory is that of a row group: the spool is mapped."""
     batches = list(whole_batches(spool, ROWS))
@@ -206,17 +252,10 @@ def seal(spool: Path, shard: Path) -> None:
 
 
 def is_whole(batch: pa.RecordBatch) -> bool:
-    """Whether the XML in a batch has the MD5 that its row says: after a loss of power it may not."""
+    """Whether the rows of a batch have ids, and their XML the MD5 that they say: after a loss of power they may not."""
+    if pc.any(pc.equal(pc.binary_length(batch["id"]), 0)).as_py():
+        return False
     for xml, md5 in zip(batch["xml"], batch["md5"], strict=True):
         if xml.is_valid and hashlib.md5(xml.as_buffer(), usedforsecurity=False).hexdigest() != md5.as_py():
             return False
     return True
-
-
-def place_file(folder: Path, source: str, name: str) -> Path:
-    """Where a file of a source lies in a store. Raises ArtifactError for a name that leads out of it."""
-    base = folder / FILES / source
-    path = base / name
-    if Path(name).is_absolute() or ".." in Path(name).parts or not Path(name).parts:
-        raise ArtifactError(f"{source} names a file {name!r}, which would lie outside the store")
-    return path

@@ -1,7 +1,7 @@
 """What a file beside the papers says of them: PMC's Cloud Service (JSON) and its former file lists (CSV, text).
 
 Both know what the XML may not: the licence's code, whether a paper was retracted, whether it is the author's
-manuscript. What the XML states itself goes before them.
+manuscript. What the XML states itself goes before them, but of two licences the one that allows less counts.
 """
 
 import csv
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from biolm.licences import UNKNOWN, licence_of_code
+from biolm.licences import UNKNOWN, licence_of_code, stricter
 from biolm.papers.metadata import is_true, parse_metadata
 from biolm.records import Article, Deletion, Unreadable
 from biolm.sources.files import PaperFile, unopened
@@ -110,7 +110,7 @@ def with_facts(article: Article, facts: Facts) -> Article:
         version=article.version or facts.version,
         manuscript=article.manuscript or facts.manuscript,
         retracted=article.retracted or facts.retracted,
-        licence=facts.licence if article.licence == UNKNOWN else article.licence,
+        licence=stricter(article.licence, facts.licence),
     )
 
 

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from biolm.artifacts import sha256_json
 from biolm.errors import ArtifactError
-from biolm.papers.store import FILES, Store, open_store, rows_of, shard_path
+from biolm.papers.store import Store, kept_path, open_store, rows_of, shard_path
 from biolm.records import Article, Deletion, Unreadable
 from biolm.sources.beside import Facts, cloud_facts, with_facts
 from biolm.sources.files import PAPER_ENDINGS, PaperFile, StoredRow, portable
@@ -79,11 +79,12 @@ def stored_files(folder: Path, name: str) -> Iterator[PaperFile]:
     try:
         store = open_store(folder)
         index = store.index()
+        kept = list(_kept_files(store, index, name))
     except ArtifactError as error:
         reason, _, remedy = str(error).partition("; ")
         raise Unusable(reason, remedy) from None
     is_empty = True
-    for file in chain(_kept_files(store, index, name), _groups(folder, index, name)):
+    for file in chain(kept, _groups(folder, index, name)):
         is_empty = False
         yield file
     if is_empty:
@@ -92,7 +93,7 @@ def stored_files(folder: Path, name: str) -> Iterator[PaperFile]:
 
 def _kept_files(store: Store, index: pa.Table, name: str) -> Iterator[PaperFile]:
     for row in index.filter(pc.field("state") == "file").to_pylist():
-        path = store.folder / FILES / row["source"] / row["id"]
+        path = kept_path(store.folder, row["source"], row["id"], row["md5"])
         is_there = path.is_file() and path.stat().st_size == row["bytes"]
         yield PaperFile(
             path=str(path),
