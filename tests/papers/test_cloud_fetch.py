@@ -759,3 +759,10 @@ def test_links_that_are_none_are_passed_over():
     assert _links(page) == {"PMC1.xml.gz"}
     assert _links(page + b"<![ <a href=x>y</a>") == set()
     assert modified(Answer(200, {"last-modified": "Mon, 01 Jan 99999999999 00:00:00 GMT"}, b"")) is None
+
+
+def test_a_service_that_refuses_every_article_is_an_error(replica, url, tmp_path):
+    replica.faults.always[f"{BUCKET}/metadata/"] = "403"
+    with pytest.raises(InputError, match=r"refuses all 40 articles \(HTTP 403\); check --endpoint"):
+        fetch(tmp_path / "store", url)
+    assert not (tmp_path / "store").exists()

@@ -4,6 +4,8 @@ import gzip
 import hashlib
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from biolm.papers.fetch import fetch_papers, update_papers
 from biolm.papers.runs import Fetching, Outcome
 from biolm.papers.selection import Selection
 from biolm.papers.store import kept_path, open_store
+from biolm.papers.verify import verify_store
 from biolm.progress import Silent
 from biolm.records import Article
 from biolm.sources.shards import read_source
@@ -484,3 +487,28 @@ def test_a_corpus_reads_each_article_of_the_bundles_once_and_names_its_source(
     assert set(texts) == {f"doi:10.5555/replica.{number}.1" for number in (1, 10, 20, 100, 109, 200, 209)}
     assert all(len(found) == 2 for found in texts.values())  # an abstract and a legend
     assert "Europe PMC open-access subset, EMBL-EBI" in card
+
+
+KILLED = """
+import os, sys
+from biolm.papers import writer
+from biolm.cli import main
+
+writer.StoreWriter.__exit__ = lambda *_: os._exit(9)
+main(["papers", "update", sys.argv[1], "--quiet"])
+"""
+
+
+def test_while_a_file_is_replaced_and_after_a_kill_readers_have_the_old_one(
+    replica: Replica, url: str, tmp_path: Path
+):
+    store = tmp_path / "store"
+    fetch(store, url, "europepmc")
+    before = kept(store, "europepmc")
+    replica.put_file("/europepmc/PMC1_PMC10.xml.gz", bundle(1, 2, 3))
+    assert subprocess.run([sys.executable, "-c", KILLED, store], check=False).returncode == 9
+    assert kept(store, "europepmc") == before
+    assert verify_store(open_store(store), Silent()) == []
+    update(store, url)
+    assert kept(store, "europepmc") == there(replica, "europepmc") != before
+    assert len(list((store / "files" / "europepmc").iterdir())) == len(before)

@@ -181,6 +181,12 @@ async def fetch_cloud(
             cloud.report.write(writer.folder, cloud.client.traffic.again)
         outcome = Outcome(fetch.counts, cloud.report, cloud.client.traffic.again, fetch.xml_bytes)
         passed = sum(count for name, count in fetch.counts.items() if not name.startswith("not wanted"))
+        if table.num_rows and cloud.report.counts == {"refused": table.num_rows}:
+            why = cloud.report.problems[0][2]
+            raise InputError(
+                f"{cloud.bucket.endpoint} refuses all {table.num_rows:,} articles ({why}); check --endpoint, and "
+                "whether its objects are public"
+            )
         if not passed and table.num_rows == listed.num_rows and not cloud.report.problems:
             if is_new:
                 forget(writer, PMC.name, record)
