@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from replica import Replica
 
-from biolm.papers.client import HttpConfig
+from biolm.papers.answers import HttpConfig
 from biolm.papers.fetch import fetch_papers, update_papers
 from biolm.papers.runs import Fetching, Outcome
 from biolm.papers.selection import Selection

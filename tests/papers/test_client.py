@@ -19,7 +19,8 @@ from yarl import URL
 
 from biolm.errors import ConfigError, InputError
 from biolm.papers import client as client_module
-from biolm.papers.client import Answer, Client, Damaged, Gone, HttpConfig, Refused, Unanswered, seconds_of
+from biolm.papers.answers import Answer, Damaged, Gone, HttpConfig, Refused, Unanswered, seconds_of
+from biolm.papers.client import Client
 from biolm.papers.fetch import fetch_papers
 from biolm.papers.redirects import followed
 from biolm.papers.runs import Fetching

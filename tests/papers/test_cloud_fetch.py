@@ -24,8 +24,9 @@ from replica import Faults, Replica, invented_article, make_answer, md5_hex
 from biolm.artifacts import exclusive
 from biolm.errors import InputError
 from biolm.papers import inventory, metadata_cache
+from biolm.papers.answers import Answer, HttpConfig
 from biolm.papers.bucket import Bucket, moment
-from biolm.papers.client import Answer, Client, HttpConfig
+from biolm.papers.client import Client
 from biolm.papers.files import _links, modified
 from biolm.papers.metadata import head_facts
 from biolm.papers.metadata_cache import MetadataCache

@@ -19,7 +19,7 @@ from biolm.corpus.build import CorpusConfig, build_corpus
 from biolm.corpus.reader import open_corpus
 from biolm.errors import ArtifactError, InputError
 from biolm.licences import TEXT_MINING
-from biolm.papers.client import HttpConfig
+from biolm.papers.answers import HttpConfig
 from biolm.papers.contents import store_facts
 from biolm.papers.export import export_papers, preferred
 from biolm.papers.fetch import fetch_papers, update_papers

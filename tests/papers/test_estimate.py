@@ -10,7 +10,7 @@ from replica import Replica, invented_article
 
 from biolm.artifacts import write_json
 from biolm.errors import ArtifactError, ConfigError, InputError
-from biolm.papers.client import HttpConfig
+from biolm.papers.answers import HttpConfig
 from biolm.papers.estimate import Estimate, estimate_fetch, wilson
 from biolm.papers.fetch import fetch_papers
 from biolm.papers.runs import Fetching

@@ -17,7 +17,7 @@ from replica import Replica, invented_article
 from biolm.corpus.build import CorpusConfig, build_corpus
 from biolm.corpus.reader import open_corpus
 from biolm.errors import ConfigError, InputError
-from biolm.papers.client import HttpConfig
+from biolm.papers.answers import HttpConfig
 from biolm.papers.fetch import fetch_papers, update_papers
 from biolm.papers.runs import Fetching, Outcome
 from biolm.papers.selection import Selection

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from biolm.errors import ArtifactError, InputError
 from biolm.papers import writer as writer_module
+from biolm.papers.shard import write_shard
 from biolm.papers.spool import Spool, whole_batches
 from biolm.papers.store import (
     FACTS,
@@ -39,7 +40,6 @@ from biolm.papers.store import (
     shard_numbers,
     shard_path,
     write_index,
-    write_shard,
 )
 from biolm.papers.verify import verify_store
 from biolm.papers.writer import StoreWriter, is_whole, seal

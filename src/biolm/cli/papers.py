@@ -49,7 +49,7 @@ def _asking_options(command: Any) -> Any:
 
 
 def _fetching(endpoint: tuple[str, ...], in_flight: int, contact: str | None) -> "Fetching":
-    from biolm.papers.client import HttpConfig
+    from biolm.papers.answers import HttpConfig
     from biolm.papers.runs import Fetching
 
     contact = contact or os.environ.get("BIOLM_CONTACT") or None

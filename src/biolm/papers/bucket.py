@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 
 from biolm.artifacts import atomic_file
 from biolm.errors import InputError
-from biolm.papers.client import WRONG_ATTEMPTS, Answer, Client, Damaged, Gone, Refused, Unanswered
+from biolm.papers.answers import Answer, Damaged, Gone, Refused, Unanswered
+from biolm.papers.client import WRONG_ATTEMPTS, Client
 from biolm.papers.inventory import (
     KEY,
     LISTED,

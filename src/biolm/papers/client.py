@@ -15,17 +15,16 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
 from yarl import URL
 
-import biolm
-from biolm.errors import ConfigError, InputError
+from biolm.errors import InputError
+from biolm.papers.answers import Answer, Damaged, Gone, HttpConfig, Refused, Unanswered, seconds_of
 from biolm.papers.proxies import proxy_of
 from biolm.papers.redirects import MOST_REDIRECTS, REDIRECTS, followed
 
@@ -47,71 +46,6 @@ CHUNK_BYTES = 1 << 18
 PROGRESS_BYTES = 1 << 16
 """What further tries must bring to be allowed more of them: with a byte a try nothing would ever be given up."""
 _log = logging.getLogger(__name__)
-
-
-class Gone(Exception):  # noqa: N818  it is an answer, not an error
-    """Nothing lies at the address (404, 410)."""
-
-
-class Refused(Exception):  # noqa: N818
-    """The service answers, and will not give it: another 4xx."""
-
-
-class Unanswered(Exception):  # noqa: N818
-    """No usable answer after all tries; the message says what the last one was."""
-
-
-class Damaged(Exception):  # noqa: N818
-    """What the service gives is not what it says it gives, several times."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class HttpConfig:
-    """How services are asked."""
-
-    in_flight: int = 128
-    """Requests at the same time."""
-    attempts: int = 8
-    """Tries of one request."""
-    backoff_seconds: float = 0.5
-    """Longest pause before the second try; doubled before each further one, and drawn anew between 0 and it."""
-    backoff_most_seconds: float = 60.0
-    """Where the doubling ends."""
-    connect_seconds: float = 15.0
-    """Until a connection must be there."""
-    silence_seconds: float = 60.0
-    """Until the next byte must come."""
-    slowest_bytes_per_second: float = 2048.0
-    """An answer that takes longer than the silence and its size at this speed is asked for again."""
-    contact: str | None = None
-    """An address where the services may reach whoever runs this; goes into the User-Agent."""
-
-    def __post_init__(self) -> None:
-        if self.in_flight < 1:
-            raise ConfigError(f"{self.in_flight} requests in flight are impossible; give 1 or more")
-        if self.contact is not None and (not self.contact.isprintable() or len(self.contact) > 200):
-            raise ConfigError(
-                "--contact must be one line of at most 200 characters, such as an e-mail address"
-            )
-
-    @property
-    def user_agent(self) -> str:
-        """What every request says of who asks."""
-        return f"biolm/{biolm.__version__}" + (f" ({self.contact})" if self.contact else "")
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole answer; `headers` by their lower-case names."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def etag(self) -> str:
-        """Without quotes; empty where none is given."""
-        return self.headers.get("etag", "").removeprefix("W/").strip('"')
 
 
 @dataclass(slots=True)
@@ -425,34 +359,3 @@ async def _bounded(response: aiohttp.ClientResponse, most_bytes: int) -> bytes:
             raise Refused(f"larger than {most_bytes >> 20} MiB")
         pieces.append(chunk)
     return b"".join(pieces)
-
-
-def seconds_of(retry_after: str | None) -> float:
-    """The pause that a Retry-After asks for, in seconds; 0 where it is none."""
-    if retry_after is None:
-        return 0.0
-    if retry_after.strip().isdecimal():
-        return float(retry_after)
-    try:
-        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return 0.0
-
-
-async def at_once(work: Callable[[Any], Awaitable[None]], items: Any, in_flight: int) -> None:
-    """Do `work` for each item, `in_flight` at a time; the iterator is asked for one when a place is free.
-
-    The first error ends the others and is raised.
-    """
-    iterator = iter(items)
-
-    async def worker() -> None:
-        for item in iterator:
-            await work(item)
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(in_flight):
-                group.create_task(worker())
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None

@@ -14,9 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from biolm.errors import InputError
+from biolm.papers.answers import Answer, Damaged, Gone, Refused, Unanswered
+from biolm.papers.at_once import at_once
 from biolm.papers.bucket import BUCKET, METADATA, Bucket
 from biolm.papers.candidates import Candidate, names_of, sample_order
-from biolm.papers.client import Answer, Client, Damaged, Gone, Refused, Unanswered, at_once
+from biolm.papers.client import Client
 from biolm.papers.metadata import Metadata, head_facts, object_of, parse_metadata
 from biolm.papers.metadata_cache import MetadataCache
 from biolm.papers.report import Report

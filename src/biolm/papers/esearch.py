@@ -11,7 +11,8 @@ from datetime import date, timedelta
 from typing import Any
 
 from biolm.errors import InputError
-from biolm.papers.client import Client, Gone, Refused, Unanswered
+from biolm.papers.answers import Gone, Refused, Unanswered
+from biolm.papers.client import Client
 
 LIMIT = 9_999
 """Ids of one answer: NCBI's bound is 10,000, and was 9,999 where it counts from 0."""

@@ -12,8 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from biolm.artifacts import check_free
+from biolm.papers.answers import Gone, Refused, Unanswered
+from biolm.papers.at_once import at_once
 from biolm.papers.candidates import sample_order, to_do
-from biolm.papers.client import Client, Gone, Refused, Unanswered, at_once
+from biolm.papers.client import Client
 from biolm.papers.cloud_runs import choose, opened_cloud
 from biolm.papers.fetch import check_source
 from biolm.papers.files import chosen_files, listed_files, stamp

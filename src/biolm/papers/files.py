@@ -22,8 +22,10 @@ import pyarrow as pa
 from isal import igzip, isal_zlib
 
 from biolm.errors import ConfigError, InputError
+from biolm.papers.answers import Answer, Damaged, Gone, Refused, Unanswered
+from biolm.papers.at_once import at_once
 from biolm.papers.candidates import sample_order
-from biolm.papers.client import Answer, Client, Damaged, Gone, Refused, Unanswered, at_once
+from biolm.papers.client import Client
 from biolm.papers.report import Report
 from biolm.papers.selection import Selection
 from biolm.papers.services import EUROPE_PMC, PUBMED

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from biolm.papers.client import HttpConfig
+from biolm.papers.answers import HttpConfig
 from biolm.papers.esearch import LIMIT
 from biolm.papers.report import Report
 from biolm.papers.selection import Selection

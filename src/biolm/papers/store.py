@@ -55,7 +55,7 @@ FACTS = tuple(name for name in ROWS.names if name not in ("url", "metadata", "xm
 PLACES = ("facts_shard", "facts_row", "xml_shard", "xml_row", "xml_md5")
 OF_XML = ("bytes", "journal", "year", "type", "xml_shard", "xml_row", "xml_md5")
 """Columns of the index that are those of the last XML."""
-_REPEATED = ("source", "state", "licence", "journal", "year", "type", "manuscript", "retracted", "note")
+REPEATED = ("source", "state", "licence", "journal", "year", "type", "manuscript", "retracted", "note")
 _SHARD = re.compile(r"(\d{6,})\.parquet")
 _COVERS = b"biolm.covers"
 _MD5 = re.compile("[0-9a-f]{32}|")
@@ -218,7 +218,7 @@ def write_index(folder: Path, index: pa.Table, numbers: Sequence[int]) -> None:
     table = index.replace_schema_metadata({_COVERS: json.dumps(covers).encode()})
     with atomic_file(folder / INDEX) as partial:
         pq.write_table(
-            table, partial, compression="zstd", use_dictionary=list(_REPEATED), write_page_checksum=True
+            table, partial, compression="zstd", use_dictionary=list(REPEATED), write_page_checksum=True
         )
 
 
@@ -302,51 +302,14 @@ def _chosen(log: pa.Table) -> tuple[pa.Array, pa.Array]:
     held = pc.fill_null(pc.equal(log["xml_md5"].take(found), log["md5"].take(last)), False)
     usable = pc.or_(pc.is_in(log["state"].take(last), pa.array(["withdrawn", "file"])), held).to_numpy()
     last, xml = last[usable], xml[usable]
-    order = _order(log["source"].take(last), log["id"].take(last))
+    order = order_of(log["source"].take(last), log["id"].take(last))
     return pa.array(last[order]), pa.array(xml[order], mask=xml[order] < 0)
 
 
-def _order(source: pa.ChunkedArray, name: pa.ChunkedArray) -> NDArray[np.int64]:
+def order_of(source: pa.ChunkedArray, name: pa.ChunkedArray) -> NDArray[np.int64]:
     """The places of papers by source and id, as a folder lists files."""
     keys = pa.table({"source": source, "id": name, "row": np.arange(len(name))})
     order: NDArray[np.int64] = pc.sort_indices(
         keys, [(column, "ascending") for column in keys.column_names]
     ).to_numpy()
     return order
-
-
-def write_shard(path: Path, batches: Sequence[pa.RecordBatch], row_group_bytes: int) -> None:
-    """Rows as a shard, atomically, sorted by source and id, in row groups of about so many bytes of XML and metadata.
-
-    Memory is that of a row group, where the batches are mapped from a file.
-    """
-    small = pa.Table.from_batches([batch.select(["source", "id", "metadata", "xml"]) for batch in batches])
-    order = _order(small["source"], small["id"])
-    sizes = sum(
-        pc.fill_null(pc.binary_length(small[name]), 0).to_numpy().astype(np.int64)
-        for name in ("metadata", "xml")
-    )
-    groups = np.cumsum(sizes[order]) // row_group_bytes
-    bounds = np.flatnonzero(np.diff(groups, prepend=-1))
-    ends = np.cumsum([batch.num_rows for batch in batches])
-    with (
-        atomic_file(path) as partial,
-        pq.ParquetWriter(
-            partial,
-            ROWS,
-            compression="zstd",
-            compression_level=3,  # 5.1 times smaller than the XML; level 6: 5.7, and three times the work
-            use_dictionary=list(_REPEATED),
-            write_statistics=["source", "id"],
-            write_page_checksum=True,  # zstd as Parquet has it does not notice a wrong bit
-        ) as writer,
-    ):
-        for begin, end in zip(bounds, [*bounds[1:], len(order)], strict=True):
-            rows = order[begin:end]
-            places = np.searchsorted(ends, rows, side="right")
-            # Row by row: to take rows of a chunked column, Arrow would first make one of all its chunks.
-            parts = [
-                batches[place].slice(int(row - ends[place]) + batches[place].num_rows, 1)
-                for place, row in zip(places.tolist(), rows.tolist(), strict=True)
-            ]
-            writer.write_table(pa.Table.from_batches(parts).combine_chunks(), row_group_size=len(rows))

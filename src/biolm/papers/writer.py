@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import biolm
 from biolm.artifacts import MANIFEST, check_free, exclusive, write_json
 from biolm.errors import ArtifactError
+from biolm.papers.shard import write_shard
 from biolm.papers.spool import Spool, whole_batches
 from biolm.papers.store import (
     FACTS,
@@ -40,7 +41,6 @@ from biolm.papers.store import (
     shard_numbers,
     shard_path,
     write_index,
-    write_shard,
 )
 
 SHARD_BYTES = 256 << 20
