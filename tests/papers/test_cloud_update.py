@@ -466,3 +466,12 @@ def test_files_of_a_service_are_not_withdrawn_while_what_replaces_them_gets_no_a
         name: row["state"] for name, row in rows(tmp_path / "store").items() if name.startswith("baseline")
     }
     assert states == {"baseline/pubmed26n0001.xml.gz": "withdrawn", "baseline/pubmed27n0001.xml.gz": "file"}
+
+
+def test_what_no_selection_names_any_more_is_kept_up_to_date(replica, url, store):
+    (store / "manifest.json").unlink()
+    fetch(store, url, Selection(ids=("PMC1",)))
+    replica.change("PMC2.1", license_code="CC BY-NC")
+    replica.take_inventory(NEXT)
+    assert update(store, url).counts == {"facts": 1}
+    assert held(store) == truth(replica)

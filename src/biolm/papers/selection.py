@@ -142,9 +142,11 @@ class AnyOf:
     selections: tuple[Selection, ...]
 
     def refusal(self, found: Metadata) -> str | None:
-        """Why none wants it, None where one does; "retracted" where one would want it but for that."""
+        """Why none wants it; None where one does or none names it, "retracted" where one would want it but for that."""
         asking = [selection for selection in self.selections if selection.asks_for(found.pmcid)]
-        reasons = {selection.refusal(found): None for selection in asking} or {"not asked for": None}
+        reasons = {selection.refusal(found): None for selection in asking}
+        if not reasons:
+            return None  # it is held, so it was asked for once
         return None if None in reasons else "retracted" if "retracted" in reasons else next(iter(reasons))
 
 
