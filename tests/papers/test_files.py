@@ -512,3 +512,17 @@ def test_while_a_file_is_replaced_and_after_a_kill_readers_have_the_old_one(
     update(store, url)
     assert kept(store, "europepmc") == there(replica, "europepmc") != before
     assert len(list((store / "files" / "europepmc").iterdir())) == len(before)
+
+
+def test_an_update_does_not_call_a_stopped_sample_of_files_complete(
+    replica: Replica, url: str, tmp_path: Path
+):
+    replica.faults.always = {"/europepmc/PMC": "503"}
+    fetch(tmp_path / "store", url, "europepmc", sample=2)
+    replica.faults.always = {}
+    update(tmp_path / "store", url)
+    (record,) = open_store(tmp_path / "store").sources["europepmc"]["selections"]
+    assert not record["complete"]
+    assert fetch(tmp_path / "store", url, "europepmc", sample=2).counts == {"new": 2}
+    (record,) = open_store(tmp_path / "store").sources["europepmc"]["selections"]
+    assert record["complete"]

@@ -4,7 +4,6 @@ Read over plain HTTPS without credentials, as anybody may.
 """
 
 import asyncio
-import hashlib
 import json
 import logging
 import re
@@ -22,6 +21,7 @@ import pyarrow.parquet as pq
 from biolm.artifacts import atomic_file
 from biolm.errors import InputError
 from biolm.papers.answers import Answer, Damaged, Gone, Refused, Unanswered
+from biolm.papers.checksums import md5_of, md5_of_file
 from biolm.papers.client import WRONG_ATTEMPTS, Client
 from biolm.papers.inventory import (
     KEY,
@@ -87,7 +87,7 @@ class Bucket:
         """
         answer = await self.client.get(self.url(key), most_bytes=most_bytes)
         for _ in range(_SAME_ANSWERS):
-            if not _MD5.fullmatch(answer.etag) or _md5(answer.body) == answer.etag:
+            if not _MD5.fullmatch(answer.etag) or md5_of(answer.body) == answer.etag:
                 return answer
             self.client.traffic.again["wrong MD5"] += 1
             before, answer = answer, await self.client.get(self.url(key), most_bytes=most_bytes)
@@ -230,9 +230,8 @@ class Bucket:
         for _ in range(INVENTORY_TRIES):
             into.unlink(missing_ok=True)
             await self.client.download(url, into, most_bytes=MOST_FILE_BYTES)
-            with into.open("rb") as file:
-                if not md5 or hashlib.file_digest(file, "md5").hexdigest() == md5.lower():
-                    return
+            if not md5 or md5_of_file(into) == md5.lower():
+                return
             self.client.traffic.again["wrong MD5"] += 1
         raise Damaged("wrong MD5")
 
@@ -245,10 +244,6 @@ def _listing(body: bytes) -> ElementTree.Element:
     if not page.tag.endswith("ListBucketResult"):
         raise ElementTree.ParseError(f"its root is {page.tag[:60]}")
     return page
-
-
-def _md5(data: bytes) -> str:
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 def _listed(rows: list[tuple[int, int, str, datetime]]) -> pa.Table:

@@ -6,7 +6,6 @@ second try puts right is raised at once. Nothing here knows what is fetched.
 """
 
 import asyncio
-import hashlib
 import logging
 import os
 import random
@@ -25,6 +24,7 @@ from yarl import URL
 
 from biolm.errors import InputError
 from biolm.papers.answers import Answer, Damaged, Gone, HttpConfig, Refused, Unanswered, seconds_of
+from biolm.papers.checksums import md5_of
 from biolm.papers.proxies import proxy_of
 from biolm.papers.redirects import MOST_REDIRECTS, REDIRECTS, followed
 
@@ -131,7 +131,7 @@ class Client:
                     body = await response.read()
                 else:
                     body = await _bounded(response, most_bytes)
-            if md5 is not None and hashlib.md5(body, usedforsecurity=False).hexdigest() != md5:
+            if md5 is not None and md5_of(body) != md5:
                 raise _WrongBytes("wrong MD5")
             return Answer(response.status, _headers_of(response), body)
 

@@ -1,6 +1,5 @@
 """Articles of the PMC Cloud Service: what is listed, what of it is wanted, and how it gets into a store."""
 
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,10 +17,11 @@ from biolm.papers.answers import Answer, Damaged, Gone, Refused, Unanswered
 from biolm.papers.at_once import at_once
 from biolm.papers.bucket import BUCKET, METADATA, Bucket
 from biolm.papers.candidates import Candidate, names_of, sample_order
+from biolm.papers.checksums import md5_of
 from biolm.papers.client import Client
 from biolm.papers.metadata import Metadata, head_facts, object_of, parse_metadata
 from biolm.papers.metadata_cache import MetadataCache
-from biolm.papers.report import Report
+from biolm.papers.report import Report, in_words
 from biolm.papers.selection import AnyOf
 from biolm.papers.writer import StoreWriter
 from biolm.progress import Progress
@@ -111,8 +111,7 @@ class CloudFetch:
 
     def summary(self) -> str:
         """One line for people."""
-        said = [f"{count:,} {name}" for name, count in sorted(self.counts.items()) if count]
-        return ", ".join(said or ["nothing to do"]) + f", {self.xml_bytes / 1e6:,.1f} MB of XML"
+        return f"{in_words(self.counts)}, {self.xml_bytes / 1e6:,.1f} MB of XML"
 
     def _candidates(self, table: pa.Table) -> Iterator[Candidate]:
         """Rows of `to_do`: first those whose metadata are kept, then the others in their order."""
@@ -173,12 +172,8 @@ class CloudFetch:
     async def _candidate(self, candidate: Candidate) -> None:
         try:
             await self._take(candidate)
-        except Gone:
-            self.report.add(candidate.name, "gone", "listed, but not there any more")
-        except Refused as error:
-            self.report.add(candidate.name, "refused", str(error))
-        except Damaged as error:
-            self.report.add(candidate.name, "damaged", str(error))
+        except (Gone, Refused, Damaged) as error:
+            self.report.failed(candidate.name, error)
         except Unanswered:
             self._again.append(candidate)
         except ValueError as error:
@@ -235,7 +230,7 @@ class CloudFetch:
         if md5 is not None:
             return (await self.client.get(self.bucket.url(key), md5=md5)).body, md5
         xml = (await self.bucket.object(key)).body
-        return xml, hashlib.md5(xml, usedforsecurity=False).hexdigest()
+        return xml, md5_of(xml)
 
     async def _metadata(self, candidate: Candidate) -> tuple[Answer, Metadata]:
         """What the service says of a candidate. Raises ValueError where that is of another article, or nothing."""

@@ -19,7 +19,7 @@ from biolm.papers.cloud import CloudFetch, withdrawals
 from biolm.papers.esearch import search_pmc
 from biolm.papers.metadata_cache import MetadataCache
 from biolm.papers.report import Report
-from biolm.papers.runs import Fetching, Outcome, finish, forget, record_of
+from biolm.papers.runs import Fetching, Outcome, finish, finish_update, forget, record_of
 from biolm.papers.selection import AnyOf, Selection, selection_of
 from biolm.papers.services import EUTILS, PMC
 from biolm.papers.writer import StoreWriter
@@ -217,8 +217,6 @@ async def update_cloud(
     """What is held is asked for again where it changed; then each selection for what is new."""
     async with AsyncExitStack() as opened:
         cloud = await opened_cloud(opened, where, fetching, progress)
-        facts = writer.source(PMC.name)
-        records = facts["selections"]
         kept = _selections(writer)
         outcome = Outcome(report=cloud.report, again=cloud.client.traffic.again)
         known = writer.known(PMC.name)
@@ -237,17 +235,17 @@ async def update_cloud(
             if there:
                 await refresh.run(_unlisted(there), progress)
             _add(outcome, refresh)
-            for selection, ids in zip(growing, found, strict=True):
+            for place, (selection, ids) in enumerate(zip(growing, found, strict=True)):
+                if place:  # the selection before may have brought the same
+                    known = writer.known(PMC.name)
                 listed = narrowed(everything, selection, ids)
                 new = listed.filter(pc.invert(pc.is_in(listed["pmcid"], pa.array(held, pa.int64()))))
                 fetch = cloud.fetch(selection, writer, kept=kept)
-                await fetch.run(to_do(new, writer.known(PMC.name)), progress)
+                await fetch.run(to_do(new, known), progress)
                 _add(outcome, fetch)
         finally:
             cloud.report.write(writer.folder, outcome.again)
-        for record, selection in zip(records, kept.selections, strict=True):
-            if selection.sample is None or record["complete"]:  # an update does not draw the rest of a sample
-                finish(writer, PMC.name, record, as_of, outcome)
+        finish_update(writer, PMC.name, as_of, outcome)
         return outcome
 
 

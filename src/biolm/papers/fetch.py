@@ -16,7 +16,7 @@ from biolm.papers.files import FileFetch, chosen_files, listed_files
 from biolm.papers.own import OwnFetch, check_selection
 from biolm.papers.own_folder import OwnFolder, local_address
 from biolm.papers.report import Report
-from biolm.papers.runs import Fetching, Outcome, finish, record_of, today
+from biolm.papers.runs import Fetching, Outcome, finish, finish_update, record_of, today
 from biolm.papers.selection import Selection, selection_of
 from biolm.papers.services import EUTILS, PMC, SERVICES, endpoints, given_endpoints
 from biolm.papers.store import open_store
@@ -122,7 +122,9 @@ async def _fetch_files(
         if not names:
             raise InputError("the selection is empty: no file fits it; loosen --pmcids")
         record = record_of(writer, SERVICES[source], {source: endpoint}, selection)
-        return await _bring_files(writer, client, source, endpoint, names, [record], progress)
+        outcome = await _bring_files(_files(writer, client, source, endpoint), names, progress)
+        finish(writer, source, record, today(), outcome)
+        return outcome
 
 
 async def _update_files(
@@ -130,42 +132,32 @@ async def _update_files(
 ) -> Outcome:
     async with Client(fetching.http) as client:
         listed = await listed_files(client, source, endpoint)
-        records = writer.source(source)["selections"]
         known = writer.known(source)
         wanted = {row["id"] for row in known.to_pylist() if row["state"] == "file"} & set(listed)
-        for record in records:
+        for record in writer.source(source)["selections"]:
             selection = selection_of(record["settings"])
             if selection.sample is None:
                 wanted |= set(chosen_files(listed, source, selection))
-        outcome = await _bring_files(writer, client, source, endpoint, sorted(wanted), records, progress)
-        gone = FileFetch(
-            client=client, service=source, endpoint=endpoint, report=outcome.report, writer=writer
-        )
+        fetch = _files(writer, client, source, endpoint)
+        outcome = await _bring_files(fetch, sorted(wanted), progress)
         if not outcome.report.counts["unanswered"]:  # else what replaces them may not be there yet
-            await gone.withdraw(listed, known)
-            outcome.counts += gone.counts
+            await fetch.withdraw(listed, known)
+        finish_update(writer, source, today(), outcome)
         return outcome
 
 
-async def _bring_files(
-    writer: StoreWriter,
-    client: Client,
-    source: str,
-    endpoint: str,
-    names: list[str],
-    records: list[dict[str, Any]],
-    progress: Progress,
-) -> Outcome:
-    report = Report()
-    fetch = FileFetch(client=client, service=source, endpoint=endpoint, report=report, writer=writer)
+def _files(writer: StoreWriter, client: Client, source: str, endpoint: str) -> FileFetch:
+    return FileFetch(client=client, service=source, endpoint=endpoint, report=Report(), writer=writer)
+
+
+async def _bring_files(fetch: FileFetch, names: list[str], progress: Progress) -> Outcome:
+    """What comes of the named files; the counts are those of `fetch`, and grow with it."""
+    again = fetch.client.traffic.again
     try:
-        await fetch.run(names, writer.known(source), progress)
+        await fetch.run(names, fetch.writer.known(fetch.service), progress)
     finally:
-        report.write(writer.folder, client.traffic.again)
-    outcome = Outcome(fetch.counts, report, client.traffic.again, fetch.read_bytes)
-    for record in records:
-        finish(writer, source, record, today(), outcome)
-    return outcome
+        fetch.report.write(fetch.writer.folder, again)
+    return Outcome(fetch.counts, fetch.report, again, fetch.read_bytes)
 
 
 def _fetch_own(

@@ -5,7 +5,6 @@ service states, or else when its gzip checksum is right.
 """
 
 import asyncio
-import hashlib
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -25,8 +24,9 @@ from biolm.errors import ConfigError, InputError
 from biolm.papers.answers import Answer, Damaged, Gone, Refused, Unanswered
 from biolm.papers.at_once import at_once
 from biolm.papers.candidates import sample_order
+from biolm.papers.checksums import md5_of_file
 from biolm.papers.client import Client
-from biolm.papers.report import Report
+from biolm.papers.report import Report, in_words
 from biolm.papers.selection import Selection
 from biolm.papers.services import EUROPE_PMC, PUBMED
 from biolm.papers.writer import StoreWriter
@@ -68,21 +68,14 @@ class FileFetch:
             nonlocal done
             try:
                 await self._file(name, held.get(name), tick)
-            except Gone:
-                self.report.add(name, "gone", "listed, but not there any more")
-            except Refused as error:
-                self.report.add(name, "refused", str(error))
-            except Damaged as error:
-                self.report.add(name, "damaged", str(error))
-            except Unanswered as error:
-                self.report.add(name, "unanswered", str(error))
+            except (Gone, Refused, Damaged, Unanswered) as error:
+                self.report.failed(name, error)
             done += 1
             progress.update(done, f"{self.read_bytes / 1e6:,.0f} MB")
 
         progress.start(f"fetch files of {self.service}", len(names), "files")
         await at_once(one, names, IN_FLIGHT)
-        said = [f"{count:,} {name}" for name, count in sorted(self.counts.items()) if count]
-        progress.finish(", ".join(said or ["nothing to do"]) + f", {self.read_bytes / 1e6:,.1f} MB")
+        progress.finish(f"{in_words(self.counts)}, {self.read_bytes / 1e6:,.1f} MB")
 
     async def withdraw(self, listed: list[str], known: pa.Table) -> None:
         """Mark the files that the service has no more: a new baseline's predecessors, bundles cut otherwise.
@@ -198,8 +191,7 @@ def modified(answer: Answer) -> datetime | None:
 
 def _checked(path: Path, stated: str | None) -> tuple[str, str | None]:
     """The MD5 of a file, and what is wrong with it."""
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "md5").hexdigest()
+    found = md5_of_file(path)
     if stated is not None:
         return found, None if found == stated else "wrong MD5"
     try:

@@ -4,7 +4,6 @@ Papers become rows; archives are copied as the files that they are. Where PMC's 
 `metadata/`, as in a copy of the Cloud Service), it comes along.
 """
 
-import hashlib
 import os
 import shutil
 from collections import Counter
@@ -16,9 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from biolm.errors import ConfigError
+from biolm.papers.checksums import md5_of, md5_of_file
 from biolm.papers.metadata import head_facts, parse_metadata
 from biolm.papers.own_folder import ARCHIVES, MOST_IN_FLIGHT, OwnFolder, beside_of, is_paper, mark_of, said_of
-from biolm.papers.report import Report
+from biolm.papers.report import MEANING, Report, in_words
 from biolm.papers.selection import Selection
 from biolm.papers.writer import StoreWriter
 from biolm.progress import Progress
@@ -60,8 +60,7 @@ class OwnFetch:
                     first, future = waiting.pop(0)
                     self._keep(first, future, mark_of(listed, first), held.get(first))
                 progress.update(done, f"{self.read_bytes / 1e6:,.0f} MB")
-        said = [f"{count:,} {name}" for name, count in sorted(self.counts.items()) if count]
-        progress.finish(", ".join(said or ["nothing to do"]) + f", {self.read_bytes / 1e6:,.1f} MB")
+        progress.finish(f"{in_words(self.counts)}, {self.read_bytes / 1e6:,.1f} MB")
 
     def withdraw(self, listed: dict[str, dict[str, Any]], known: pa.Table) -> None:
         """Mark what the store has of a folder that has it no more.
@@ -103,9 +102,9 @@ class OwnFetch:
                 self.report.add(name, "bad metadata", str(error))
                 metadata = None
         self.read_bytes += len(xml)
-        md5 = _md5(xml)
+        md5 = md5_of(xml)
         facts |= {"source": self.source, "id": name, "md5": md5, "metadata": metadata}
-        facts["etag"] = mark or " ".join([md5, *([_md5(metadata.encode())] if metadata else [])])
+        facts["etag"] = mark or " ".join([md5, *([md5_of(metadata.encode())] if metadata else [])])
         if held and held["md5"] == md5 and held["state"] != "file":
             if held["etag"] == facts["etag"]:
                 self.counts["unchanged"] += 1
@@ -128,8 +127,7 @@ class OwnFetch:
             partial.unlink(missing_ok=True)
             self._problem(name, error)
             return
-        with partial.open("rb") as file:
-            md5 = hashlib.file_digest(file, "md5").hexdigest()
+        md5 = md5_of_file(partial)
         self.read_bytes += partial.stat().st_size
         if (
             held
@@ -147,7 +145,7 @@ class OwnFetch:
 
     def _problem(self, name: str, error: Exception) -> None:
         if isinstance(error, FileNotFoundError):
-            self.report.add(name, "gone", "listed, but not there any more")
+            self.report.add(name, "gone", MEANING["gone"])
         else:
             self.report.add(
                 name, "refused" if isinstance(error, PermissionError) else "unanswered", said_of(error)
@@ -174,7 +172,3 @@ def _read(files: Any, root: str, name: str, beside: str | None) -> tuple[bytes, 
     xml: bytes = files.cat_file(f"{root}/{name}")
     metadata = files.cat_file(f"{root}/{beside}").decode("utf-8", "replace") if beside else None
     return xml, metadata
-
-
-def _md5(data: bytes) -> str:
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()

@@ -19,6 +19,13 @@ NAMED = 5
 """How many are named in the summary."""
 
 
+def in_words(counts: Counter[str]) -> str:
+    """Counts on one line, for people."""
+    return (
+        ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()) if count) or "nothing to do"
+    )
+
+
 @dataclass(slots=True)
 class Report:
     """Problems of one run."""
@@ -36,6 +43,11 @@ class Report:
     def counts(self) -> Counter[str]:
         """By kind."""
         return Counter(kind for _, kind, _ in self.problems)
+
+    def failed(self, name: str, error: Exception) -> None:
+        """One more problem, of what a client raised: Gone, Refused, Damaged or Unanswered."""
+        kind = type(error).__name__.lower()
+        self.add(name, kind, MEANING["gone"] if kind == "gone" else str(error))
 
     def lines(self) -> list[str]:
         """A line for each kind, naming the first few."""

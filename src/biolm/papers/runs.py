@@ -67,6 +67,13 @@ def forget(writer: StoreWriter, source: str, record: dict[str, Any]) -> None:
     writer.write_manifest()
 
 
+def finish_update(writer: StoreWriter, source: str, as_of: str | None, outcome: Outcome) -> None:
+    """Say in the manifest how far an update got: it does not draw the rest of a sample that was stopped."""
+    for record in writer.source(source)["selections"]:
+        if record["complete"] or record["settings"].get("sample") is None:
+            finish(writer, source, record, as_of, outcome)
+
+
 def finish(
     writer: StoreWriter, source: str, record: dict[str, Any], as_of: str | None, outcome: Outcome
 ) -> None:

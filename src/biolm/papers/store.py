@@ -90,12 +90,7 @@ class Store:
 
     def column(self, name: str, shard: int, rows: Sequence[int]) -> Iterator[tuple[int, Any]]:
         """Values of a column in some rows of a shard, each with its row; memory is that of a row group."""
-        for values in self.columns((name,), shard, rows):
-            yield values[0], values[1]
-
-    def columns(self, names: Sequence[str], shard: int, rows: Sequence[int]) -> Iterator[tuple[Any, ...]]:
-        """The row's number and its values, for some rows of a shard. Raises ArtifactError where it is damaged."""
-        yield from rows_of(self.shard(shard), names, rows)
+        yield from rows_of(self.shard(shard), (name,), rows)
 
 
 def is_store(folder: Path) -> bool:

@@ -1,12 +1,11 @@
 """Comparing a paper store with its checksums."""
 
-import hashlib
-
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from biolm.errors import ArtifactError
+from biolm.papers.checksums import md5_of, md5_of_file
 from biolm.papers.store import ROWS, Store, kept_path, missing_shards, rows_of, shard_numbers
 from biolm.progress import Progress
 
@@ -35,7 +34,7 @@ def _damage_of_shard(store: Store, number: int) -> list[tuple[str, str]]:
     try:
         for values in rows_of(shard, ROWS.names, range(pq.read_metadata(shard).num_rows)):
             xml = values[xml_at]
-            if xml is not None and hashlib.md5(xml, usedforsecurity=False).hexdigest() != values[md5_at]:
+            if xml is not None and md5_of(xml) != values[md5_at]:
                 damage.append((values[name_at], f"another MD5 than the shard {shard.name} states"))
     except (ArtifactError, OSError, pa.ArrowException) as error:
         damage.append((f"shards/{shard.name}", " ".join(str(error).split())))
@@ -54,7 +53,6 @@ def _damage_of_files(store: Store) -> list[tuple[str, str]]:
         if not path.is_file():
             damage.append((row["id"], "the file is missing"))
             continue
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "md5").hexdigest() != row["md5"]:
-                damage.append((row["id"], "another MD5 than the store states"))
+        if md5_of_file(path) != row["md5"]:
+            damage.append((row["id"], "another MD5 than the store states"))
     return damage

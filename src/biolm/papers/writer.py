@@ -4,7 +4,6 @@ One process writes at a time. Killed at any moment it loses what was in flight a
 half a row: the next writer takes up the open shard where its last whole batch ends.
 """
 
-import hashlib
 import shutil
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +19,7 @@ import pyarrow.compute as pc
 import biolm
 from biolm.artifacts import MANIFEST, check_free, exclusive, write_json
 from biolm.errors import ArtifactError
+from biolm.papers.checksums import md5_of
 from biolm.papers.shard import write_shard
 from biolm.papers.spool import Spool, whole_batches
 from biolm.papers.store import (
@@ -236,11 +236,12 @@ class StoreWriter:
 def _lost_its_manifest(folder: Path) -> bool:
     """Whether a folder is a store but for its manifest: its papers are known by its shards, its selections are not."""
     parts = {SHARDS, SPOOL, FILES, INDEX, REPORT}
+    if not (folder / SHARDS).is_dir() or not {path.name for path in folder.iterdir()} <= parts:
+        return False
     try:
-        is_store = bool(read_index(folder).num_rows) if (folder / SHARDS).is_dir() else False
+        return bool(read_index(folder).num_rows)
     except ArtifactError:
         return False
-    return is_store and {path.name for path in folder.iterdir()} <= parts
 
 
 def seal(spool: Path, shard: Path) -> None:
@@ -256,6 +257,6 @@ def is_whole(batch: pa.RecordBatch) -> bool:
     if pc.any(pc.equal(pc.binary_length(batch["id"]), 0)).as_py():
         return False
     for xml, md5 in zip(batch["xml"], batch["md5"], strict=True):
-        if xml.is_valid and hashlib.md5(xml.as_buffer(), usedforsecurity=False).hexdigest() != md5.as_py():
+        if xml.is_valid and md5_of(xml.as_buffer()) != md5.as_py():
             return False
     return True
