@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from corpus_papers import write_pubmed
 from biolm.corpus.build import Running, build_corpus
 from biolm.corpus.config import CorpusConfig
 from biolm.corpus.split import parse_shares
+from biolm.corpus.workspace import Workspace
 from biolm.progress import Silent
 from conftest import folder_bytes, write_papers
 
@@ -34,6 +36,18 @@ def command(sources: list[Path], out: Path, work: Path, workers: int) -> list[st
     return [sys.executable, "-m", "biolm", *build, "--work", str(work), "--workers", str(workers)]
 
 
+def processes_with(word: str) -> list[str]:
+    """Command lines and parents of the processes that were started with a word in their environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if word.encode() in (process / "environ").read_bytes() and (process / "cmdline").read_bytes():
+                found.append(process.name)
+        except OSError:
+            continue  # another's, or gone
+    return found
+
+
 def test_workers_order_and_killed_runs_change_no_byte(papers: list[Path], tmp_path: Path):
     build_corpus(papers, tmp_path / "whole", CONFIG, Silent(), Running(workers=1, work=str(tmp_path / "w1")))
     expected = folder_bytes(tmp_path / "whole")
@@ -44,15 +58,33 @@ def test_workers_order_and_killed_runs_change_no_byte(papers: list[Path], tmp_pa
     delays = random.Random(7)
     out, work = tmp_path / "corpus", tmp_path / "w3"
     for kill in range(KILLS):
-        process = subprocess.Popen(command(papers, out, work, 1 + kill % 2), start_new_session=True)
+        mark = f"BIOLM_TEST_MARK_{os.getpid()}_{kill}"
+        process = subprocess.Popen(
+            command(papers, out, work, 1 + kill % 2), start_new_session=True, env={**os.environ, mark: "1"}
+        )
         time.sleep(delays.uniform(0.2, 1.0) * seconds)
         os.killpg(process.pid, 9)
         process.wait()
+        while processes_with(mark):  # its workers die a moment later
+            time.sleep(0.01)
         if out.exists():
             assert folder_bytes(out) == expected
     subprocess.run(command(papers, out, work, 2), check=True)
     assert folder_bytes(out) == expected
     assert not [path for path in work.iterdir() if path.name.startswith(".draft")]
+
+
+def test_a_sweep_takes_what_nobody_holds(tmp_path: Path):
+    """Whether a draft is held is not told by its process's number: a dead one's may be another's by now."""
+    workspace = Workspace(str(tmp_path))
+    with workspace.draft() as mine:
+        (mine / "table").write_text("half a")
+        left = mine.parent.with_name(mine.parent.name + "-left")
+        shutil.copytree(mine.parent, left)
+        workspace.sweep()
+        assert (mine / "table").exists()
+        assert not left.exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_run_again_reads_only_what_is_not_finished(papers: list[Path], tmp_path: Path):
@@ -99,18 +131,6 @@ def test_a_folder_left_unfinished_does_not_change_the_next_build(tmp_path: Path)
     subprocess.run(command([source], tmp_path / "corpus", tmp_path / "w", 1), check=True)
     assert folder_bytes(tmp_path / "corpus") == folder_bytes(tmp_path / "whole")
     assert not unfinished.exists()
-
-
-def processes_with(word: str) -> list[str]:
-    """Command lines and parents of the processes that were started with a word in their environment."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if word.encode() in (process / "environ").read_bytes() and (process / "cmdline").read_bytes():
-                found.append(process.name)
-        except OSError:
-            continue  # another's, or gone
-    return found
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are looked up in /proc")

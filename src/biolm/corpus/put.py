@@ -38,9 +38,9 @@ def new_corpus(out: Place, *, kind: str, workspace: Workspace, progress: Progres
             yield folder
         return
     with workspace.draft() as draft:
-        yield Path(draft)
+        yield draft
         check_free_at(out)  # another writer may have finished meanwhile
-        _ask(out, lambda files, root: _put(files, root, Path(draft), out, progress))
+        _ask(out, lambda files, root: _put(files, root, draft, out, progress))
 
 
 def check_free_at(out: Place) -> None:

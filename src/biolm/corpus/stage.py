@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from biolm.corpus.config import ExtractConfig
 from biolm.corpus.engines import Engine, run
@@ -44,7 +43,7 @@ class ExtractShard:
             tick(facts.articles)
         else:
             with workspace.draft() as draft:
-                tables = {name: Path(draft, f"{name}.parquet") for name in TABLES}
+                tables = {name: draft / f"{name}.parquet" for name in TABLES}
                 records = read_shard(shard, self.config.text)
                 facts = write_extract(records, tables["articles"], tables["passages"], self.config, tick)
                 workspace.keep(key, facts, tables)

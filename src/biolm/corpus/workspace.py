@@ -12,7 +12,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -20,13 +20,13 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from biolm.artifacts import cache_folder
+from biolm.artifacts import cache_folder, exclusive
 from biolm.corpus.extract import ARTICLES, PASSAGES, ExtractFacts
 from biolm.errors import ArtifactError, InputError
 
 TABLES = {"articles": ARTICLES, "passages": PASSAGES}
 _FACTS = {field.name for field in fields(ExtractFacts)}
-_DRAFT = ".draft-"
+_HELD = "held"
 
 
 class Workspace:
@@ -58,13 +58,24 @@ class Workspace:
         facts["unreadable"] = [(source, reason) for source, reason in facts["unreadable"]]
         return ExtractFacts(**facts)
 
-    def draft(self) -> tempfile.TemporaryDirectory[str]:
-        """A folder for tables before `keep` takes them, or for large arrays; on the workspace's disk if local."""
-        return tempfile.TemporaryDirectory(
-            prefix=f"{_DRAFT}{socket.gethostname()}-{os.getpid()}-",
-            dir=self._root if self._local else None,
-            ignore_cleanup_errors=True,
-        )
+    @contextmanager
+    def draft(self) -> Iterator[Path]:
+        """A folder for tables before `keep` takes them, or for large arrays; on the workspace's disk if local.
+
+        It lies in one that its process holds locked: what a killed process left is told by a lock that is free.
+        """
+        with ExitStack() as held:
+            outer = held.enter_context(
+                tempfile.TemporaryDirectory(
+                    prefix=f"{self._drafts()}{os.getpid()}-",
+                    dir=self._root if self._local else None,
+                    ignore_cleanup_errors=True,
+                )
+            )
+            held.enter_context(exclusive(Path(outer)))
+            inner = Path(outer, _HELD)
+            inner.mkdir()
+            yield inner
 
     def keep(self, key: str, facts: ExtractFacts, tables: dict[str, Path]) -> None:
         """Take over the files of a finished extract."""
@@ -104,14 +115,15 @@ class Workspace:
 
     def sweep(self) -> None:
         """Remove what killed processes of this machine left in a local workspace."""
-        for draft in Path(self._root).glob(f"{_DRAFT}{socket.gethostname()}-*") if self._local else ():
-            pid = draft.name.removeprefix(f"{_DRAFT}{socket.gethostname()}-").partition("-")[0]
-            try:
-                os.kill(int(pid), 0)
-            except ProcessLookupError:
-                shutil.rmtree(draft, ignore_errors=True)
-            except (ValueError, PermissionError):
-                continue  # not ours, or alive under another user
+        for outer in Path(self._root).glob(f"{self._drafts()}*") if self._local else ():
+            begun = (outer / _HELD).is_dir()  # by a process that took its lock before
+            pid = outer.name.removeprefix(self._drafts()).partition("-")[0]
+            with suppress(ArtifactError, PermissionError), exclusive(outer):
+                if begun or not _runs(pid):
+                    shutil.rmtree(outer, ignore_errors=True)
+
+    def _drafts(self) -> str:
+        return f".draft-{socket.gethostname()}-"
 
     def _path(self, key: str, ending: str) -> str:
         return f"{self._root}/{key[:2]}/{key}.{ending}"
@@ -127,6 +139,16 @@ class Workspace:
         finally:
             os.close(handle)
         file.replace(path)
+
+
+def _runs(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, PermissionError):
+        pass  # not a draft of ours, or alive under another user
+    return True
 
 
 def _check_columns(found: pa.Schema, name: str, wanted: Sequence[str]) -> None:
