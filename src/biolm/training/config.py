@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import typing
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,23 +21,41 @@ class PretrainConfig:
     max_steps: int | None = None
     """Stop after so many optimizer steps, whatever the epochs (the schedule ends there too)."""
     examples_per_step: int = 64
-    """Passages behind each optimizer step. 64: EMBO/bio-lm's 16 on each of 4 GPUs."""
+    """Passages behind each optimizer step, over all ranks. 64: EMBO/bio-lm's 16 on each of 4 GPUs."""
+    tokens_per_step: int | None = None
+    """Tokens behind each optimizer step, over all ranks; takes the place of examples_per_step."""
     max_tokens: int = 512
     """Longest window in tokens, special tokens included; the model's own limit where that is lower."""
     long_passages: Literal["split", "truncate"] = "split"
     """What becomes of a longer passage: several windows, or its first one (counted)."""
     max_row_tokens: int = 4096
     """Tokens of a packed micro-batch; bounds memory, changes no result beyond rounding."""
+    row_shape: Literal["free", "fixed"] = "free"
+    """fixed: micro-batches padded to one shape (tokens, passages, masked positions), for compile and CUDA graphs."""
     mask_rate: float = 0.15
     """Share of tokens to predict. Validation always uses 0.15."""
+    mask_rate_end: float | None = None
+    """The share at the end of the run, where it changes (0.3 to 0.15: Sounack 2025, BioClinical ModernBERT)."""
+    mask_rate_change: Literal["linear", "step"] = "linear"
+    """How mask_rate becomes mask_rate_end: over the whole run, or at once where the last decay_fraction begins."""
+    mask_unit: Literal["token", "word"] = "token"
+    """word: whole words are hidden, "p53" and "IL-6" among them."""
     mask_token_share: float = 0.8
     """Of those, shown as the mask token."""
     random_token_share: float = 0.1
     """Of those, shown as a random token."""
+    optimizer: Literal["adamw", "stable-adamw"] = "adamw"
+    """stable-adamw: AdamW that shortens updates larger than its second moment expects (Wortsman 2023)."""
     lr_peak: float = 5e-5
-    """AdamW's learning rate after warm-up. 5e-5: EMBO/bio-lm."""
+    """Learning rate after warm-up. 5e-5: EMBO/bio-lm."""
+    schedule: Literal["linear", "cosine", "wsd"] = "linear"
+    """How the rate falls to 0 after warm-up. wsd: it stays at the peak, then falls linearly (Hu 2024, MiniCPM)."""
     warmup_fraction: float = 0.06
-    """Share of the steps over which the rate rises from 0; it then falls linearly to 0. Gururangan 2020."""
+    """Share of the steps over which the rate rises from 0. Gururangan 2020."""
+    decay_fraction: float = 0.1
+    """Share of the steps, at the end, over which wsd falls to 0. Hu 2024."""
+    layer_lr_decay: float | None = None
+    """Factor on the rate from each layer to the one below it; none: all layers learn alike."""
     weight_decay: float = 0.01
     """On matrices only; biases and layer norms have none."""
     adam_beta1: float = 0.9
@@ -47,6 +66,12 @@ class PretrainConfig:
     """Liu 2019 (RoBERTa)."""
     clip_norm: float | None = 1.0
     """Largest gradient norm of a step; None leaves gradients as they are."""
+    ema_decay: float | None = None
+    """Keep an exponential mean of the weights, by this factor a step: what is validated and left as the model."""
+    spike_factor: float | None = 10.0
+    """A step whose gradient norm exceeds the median of the last 100 by this factor is skipped; none: never."""
+    max_skipped: int = 10
+    """The run ends when so many steps in a row had to be skipped (spikes, or numbers that are not finite)."""
     hidden_dropout: float = 0.0
     """Dropout after embeddings and blocks. 0 for a pass or two over much data (DECISIONS.md)."""
     attention_dropout: float = 0.0
@@ -58,13 +83,25 @@ class PretrainConfig:
     checkpoint_every: int = 200
     """Steps between checkpoints (and one at the end)."""
     keep_checkpoints: int = 2
-    """How many of the newest stay on disk."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto: bf16 autocast on a GPU that has it, else fp32."""
+    """How many of the newest stay on disk, and beside them the one of lowest validation loss."""
+    final_weights: Literal["last", "best"] = "last"
+    """Which weights become the model: those of the last step, or of the checkpoint of lowest validation loss."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """auto: bf16 autocast on a GPU that has it, fp16 with scaled gradients on one that has not, fp32 on a CPU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: CUDA where there is one."""
     threads: int | None = None
-    """CPU threads of torch; None leaves torch's choice. Bits of the result depend on it."""
+    """CPU threads of torch, on each rank; None leaves torch's choice. Bits of the result depend on it."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """On several ranks: a whole model on each, or (FSDP2) weights, gradients and optimizer divided among them."""
+    compile: Literal["off", "default", "reduce-overhead"] = "off"
+    """torch.compile's mode (reduce-overhead: CUDA graphs); measured in docs/pretraining.md."""
+    activation_checkpointing: bool = False
+    """Compute activations again in the backward pass: a third more arithmetic for a fraction of the memory."""
+    prepare_ahead: int = 2
+    """Steps whose batches are prepared in the background (a process beside a GPU, else a thread); 0: none."""
+    track: tuple[str, ...] = ()
+    """Where metrics go besides metrics.jsonl and TensorBoard: wandb, mlflow (through their own clients)."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be, at once."""
@@ -82,9 +119,10 @@ class PretrainConfig:
             "validation_examples",
         ):
             _at_least(self, name, 1)
-        for name in ("checkpoint_every", "keep_checkpoints"):
+        for name in ("checkpoint_every", "keep_checkpoints", "max_skipped"):
             _at_least(self, name, 1)
-        _at_least(self, "seed", 0)
+        for name in ("seed", "prepare_ahead"):
+            _at_least(self, name, 0)
         _at_least(self, "max_tokens", 8)
         for name in ("max_steps", "threads"):
             if getattr(self, name) is not None:
@@ -96,12 +134,30 @@ class PretrainConfig:
         for name in ("lr_peak", "adam_epsilon"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give a number above 0")
+        for name in ("ema_decay", "layer_lr_decay", "mask_rate_end"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < 1:
+                raise ConfigError(f"{name} is {value}; give a number between 0 and 1, or none")
+        if not 0 < self.decay_fraction <= 1:
+            raise ConfigError(f"decay_fraction is {self.decay_fraction}; give a number above 0 and up to 1")
+        if self.schedule == "wsd" and self.warmup_fraction + self.decay_fraction > 1:
+            raise ConfigError("warmup_fraction and decay_fraction add up to more than 1")
+        if self.spike_factor is not None and self.spike_factor <= 1:
+            raise ConfigError(f"spike_factor is {self.spike_factor}; give a number above 1, or none")
+        if self.tokens_per_step is not None and self.tokens_per_step < self.max_tokens:
+            raise ConfigError(
+                f"tokens_per_step is {self.tokens_per_step}, less than one passage may have (max_tokens "
+                f"{self.max_tokens}); give more"
+            )
         if self.weight_decay < 0:
             raise ConfigError(f"weight_decay is {self.weight_decay}; give 0 or more")
         if self.clip_norm is not None and self.clip_norm <= 0:
             raise ConfigError(f"clip_norm is {self.clip_norm}; give a number above 0, or none")
-        for name in ("long_passages", "precision", "device"):
+        for name in CHOICES:
             _among(self, name)
+        unknown = [name for name in self.track if name not in TRACKERS]
+        if unknown:
+            raise ConfigError(f"track names {unknown[0]!r}; biolm knows {' and '.join(TRACKERS)}")
         self.masking  # noqa: B018  checks the three shares
 
     @property
@@ -114,10 +170,11 @@ class PretrainConfig:
         )
 
 
-CHOICES = {
-    "long_passages": ("split", "truncate"),
-    "precision": ("auto", "fp32", "bf16"),
-    "device": ("auto", "cpu", "cuda"),
+TRACKERS = ("wandb", "mlflow")
+CHOICES: dict[str, tuple[str, ...]] = {
+    name: typing.get_args(hint)
+    for name, hint in typing.get_type_hints(PretrainConfig).items()
+    if typing.get_origin(hint) is Literal
 }
 """Fields that take one of a few words."""
 
