@@ -45,8 +45,8 @@ def shared() -> Path:
 def _tokenizer(family: str):
     from transformers import BertTokenizerFast, RobertaTokenizerFast
 
-    cls, size = (RobertaTokenizerFast, 400) if family == "roberta" else (BertTokenizerFast, 300)
-    if family == "roberta":
+    cls, size = (BertTokenizerFast, 300) if family == "bert" else (RobertaTokenizerFast, 400)
+    if family != "bert":
         from tokenizers import ByteLevelBPETokenizer
 
         trained = ByteLevelBPETokenizer()
@@ -66,7 +66,14 @@ def _tokenizer(family: str):
 
 def save_tiny(folder: Path, family: str, seed: int = 0, *, head: bool = True, dropout: float = 0.0) -> Path:
     """A random two-layer model of a family with its own tokenizer, saved as stock transformers does."""
-    from transformers import BertConfig, BertForMaskedLM, RobertaConfig, RobertaForMaskedLM
+    from transformers import (
+        BertConfig,
+        BertForMaskedLM,
+        ModernBertConfig,
+        ModernBertForMaskedLM,
+        RobertaConfig,
+        RobertaForMaskedLM,
+    )
 
     tokenizer = _tokenizer(family)
     torch.manual_seed(seed)
@@ -76,18 +83,25 @@ def save_tiny(folder: Path, family: str, seed: int = 0, *, head: bool = True, dr
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "intermediate_size": 64,
-        "hidden_dropout_prob": dropout,
-        "attention_probs_dropout_prob": dropout,
         "pad_token_id": tokenizer.pad_token_id,
         "initializer_range": 0.2,
     }
+    if family == "modernbert":
+        rates = dict.fromkeys(("attention_dropout", "mlp_dropout", "embedding_dropout"), dropout)
+        local = {"local_attention": 16, "global_attn_every_n_layers": 2, "num_hidden_layers": 3}
+        ends = {"bos_token_id": 0, "eos_token_id": 2, "cls_token_id": 0, "sep_token_id": 2}
+        model = ModernBertForMaskedLM(
+            ModernBertConfig(**{**shape, **local}, **ends, **rates, max_position_embeddings=128)
+        )
+    else:
+        shape |= {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
     if family == "roberta":
         model = RobertaForMaskedLM(
             RobertaConfig(
                 **shape, max_position_embeddings=130, type_vocab_size=1, bos_token_id=0, eos_token_id=2
             )
         )
-    else:
+    if family == "bert":
         model = BertForMaskedLM(BertConfig(**shape, max_position_embeddings=128))
     with torch.no_grad():
         for parameter in model.parameters():
@@ -108,6 +122,12 @@ def tiny_roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny random BERT."""
     return save_tiny(tmp_path_factory.mktemp("models") / "bert", "bert")
+
+
+@pytest.fixture(scope="session")
+def tiny_modernbert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny random ModernBERT: a local layer of 8 tokens to each side between two global ones."""
+    return save_tiny(tmp_path_factory.mktemp("models") / "modernbert", "modernbert")
 
 
 def token_split(tokenizer, texts: list[str], name: str = "train"):

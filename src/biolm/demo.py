@@ -1,6 +1,6 @@
 """The whole way on the embedded sample: papers → corpus → tokens → pretraining → evaluation → a model in use."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,14 @@ from biolm.model.loading import load_model
 from biolm.progress import Progress
 from biolm.publishing.curves import loss_curve
 from biolm.publishing.results import describe_run
+from biolm.recipes import demo, facts_for_run
 from biolm.serving.fill_mask import FillMask
 from biolm.sources.sample import SAMPLE, sample_model
 from biolm.tokens.build import build_tokens
 from biolm.tokens.tokenizer import load_tokenizer
-from biolm.training.config import PretrainConfig
 from biolm.training.metrics import read_metrics
 from biolm.training.run import pretrain
 
-STEPS = 120
-"""As many as leave the whole demo, installation included, well within ten minutes on two cores."""
 CORPUS = CorpusConfig(shares=Shares(train=97, validation=1, test=2), seed=5643)
 """Of the sample's 33 thousand papers only eight have figures; this seed, chosen for that alone, puts three of them into
 the test split, so that figure legends are measured too."""
@@ -39,20 +37,6 @@ SENTENCES = (
 )
 
 
-def demo_config(steps: int) -> PretrainConfig:
-    """The demo's training: small batches and a high rate, since it sees a few hundred thousand tokens only."""
-    return PretrainConfig(
-        max_steps=steps,
-        examples_per_step=16,
-        lr_peak=5e-4,
-        warmup_fraction=0.1,
-        validate_every=20,
-        validation_examples=64,
-        checkpoint_every=20,
-        keep_checkpoints=1,
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class DemoResult:
     """What the demo leaves, for printing."""
@@ -64,8 +48,9 @@ class DemoResult:
     """(sentence, the base's likeliest words, the trained model's)."""
 
 
-def run_demo(out: Path, base: str | None, steps: int, progress: Progress) -> DemoResult:
-    """Run every stage into `out`, reusing what is finished there. `base`: None for the embedded MiniLM.
+def run_demo(out: Path, base: str | None, steps: int | None, progress: Progress) -> DemoResult:
+    """Run every stage into `out`, reusing what is finished there. `base`: None for the embedded MiniLM; `steps`: None
+    for the recipe's.
 
     Raises BiolmError, for instance when `out` holds another demo (other steps or base).
     """
@@ -75,7 +60,11 @@ def run_demo(out: Path, base: str | None, steps: int, progress: Progress) -> Dem
     build_corpus([Path(SAMPLE)], out / "corpus", CORPUS, progress)
     store = build_tokens(out / "corpus", tokenizer, out / "tokens", progress)
     run = out / "run"
-    model = pretrain(store, tokenizer, base, run, demo_config(steps), progress, resume=True)
+    recipe = demo()
+    config = replace(recipe.config, max_steps=steps or recipe.config.max_steps)
+    model = pretrain(
+        store, tokenizer, base, run, config, progress, resume=True, recipe=facts_for_run(recipe, config)
+    )
     loss_curve(read_metrics(run), out / "loss.png")
     measured = describe_run(run, base, store, "test", progress)
     assert measured is not None

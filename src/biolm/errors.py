@@ -8,6 +8,9 @@ and exits with code 2; anything else that escapes is a bug and keeps its traceba
 class BiolmError(Exception):
     """Root of the tree: something that a user can put right."""
 
+    exit_code = 2
+    """With which the command line ends."""
+
 
 class InputError(BiolmError):
     """A path, file or text that was given cannot be used."""
@@ -23,3 +26,16 @@ class ConfigError(BiolmError):
 
 class ModelError(BiolmError):
     """A model or tokenizer cannot be loaded, or the two do not belong together."""
+
+
+class Stopped(BiolmError):  # noqa: N818  nothing went wrong
+    """A run was asked to stop (SIGTERM, Ctrl-C): it saved and can be resumed."""
+
+    exit_code = 75
+    """EX_TEMPFAIL of sysexits.h: the same command with --resume goes on."""
+
+
+class RankError(BiolmError):
+    """A process of a training on several ranks died or lost the others."""
+
+    exit_code = 1

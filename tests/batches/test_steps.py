@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from biolm.batches.examples import Examples, cut_examples
 from biolm.batches.masking import Masker, MaskingConfig
-from biolm.batches.packing import pack_lengths
+from biolm.batches.packing import IGNORED, PackedRow, divide_lengths, pack_lengths
 from biolm.batches.steps import TrainingSteps, epoch_order, evaluation_rows
+from biolm.errors import ConfigError
 from biolm.tokens.store import TokenSplit
 from biolm.tokens.tokenizer import Vocabulary
 
@@ -30,7 +31,7 @@ def split_of(lengths: list[int]) -> TokenSplit:
     )
 
 
-def steps_of(examples: Examples, **changes: int) -> TrainingSteps:
+def steps_of(examples: Examples, **changes) -> TrainingSteps:
     settings = {"seed": 5, "examples_per_step": 4, "max_row_tokens": 64, **changes}
     masker = Masker(VOCABULARY, MaskingConfig(), purpose="train mask", seed=settings["seed"])
     return TrainingSteps(examples, masker, **settings)
@@ -91,6 +92,125 @@ def test_every_window_is_seen_once_an_epoch(per_step: int):
             for example in row.examples
         ]
         assert sorted(seen) == list(range(len(examples)))
+
+
+mixed = st.lists(st.integers(1, 70), min_size=1, max_size=60)
+
+
+@given(mixed, st.integers(32, 400), st.integers(0, 99))
+def test_steps_of_tokens_hold_every_window_once_and_are_as_many_in_each_epoch(
+    lengths: list[int], tokens_per_step: int, seed: int
+):
+    examples = cut_examples(split_of(lengths), VOCABULARY, max_tokens=32)
+    steps = steps_of(examples, tokens_per_step=tokens_per_step, seed=seed)
+    total, longest = examples.measure()
+    assert steps.per_epoch == -(-total // tokens_per_step)
+    for epoch in range(2):
+        taken = [
+            steps.examples_of(step) for step in range(epoch * steps.per_epoch, (epoch + 1) * steps.per_epoch)
+        ]
+        assert sorted(np.concatenate(taken).tolist()) == list(range(len(examples)))
+        sums = [int(examples.lengths(index).sum()) for index in taken]
+        assert min(sums) > 0
+        assert max(sums) < tokens_per_step + longest
+        assert all(s > tokens_per_step - longest for s in sums[:-1])
+
+
+def test_a_step_smaller_than_a_passage_is_refused():
+    examples = cut_examples(split_of([5, 60]), VOCABULARY, max_tokens=32)
+    with pytest.raises(ConfigError, match="tokens_per_step is 31"):
+        steps_of(examples, tokens_per_step=31)
+
+
+def masked_of(rows: list[PackedRow]) -> list[tuple[int, list[int], list[int], list[int]]]:
+    """(window, what the model sees, masked places, labels), whatever rows it lies in."""
+    found = []
+    for row in rows:
+        ends, masks = np.cumsum(row.lengths), np.cumsum(row.masked_per_window)
+        for i, example in enumerate(row.examples):
+            first = ends[i] - row.lengths[i]
+            hidden = slice(masks[i] - row.masked_per_window[i], masks[i])
+            found.append(
+                (
+                    int(example),
+                    row.input_ids[first : ends[i]].tolist(),
+                    (row.masked_positions[hidden] - first).tolist(),
+                    row.labels[hidden].tolist(),
+                )
+            )
+    return sorted(found)
+
+
+@given(
+    mixed,
+    st.integers(1, 9),
+    st.sampled_from([None, 50, 300]),
+    st.sampled_from(["free", "fixed"]),
+    st.integers(32, 200),
+)
+def test_all_ranks_together_see_what_one_would(
+    lengths: list[int], ranks: int, tokens_per_step: int | None, row_shape: str, budget: int
+):
+    examples = cut_examples(split_of(lengths), VOCABULARY, max_tokens=32)
+    alone = steps_of(examples, tokens_per_step=tokens_per_step, max_row_tokens=budget)
+    for step in range(min(3, alone.per_epoch + 1)):
+        together = [
+            row
+            for rank in range(ranks)
+            for row in steps_of(
+                examples, tokens_per_step=tokens_per_step, max_row_tokens=64, row_shape=row_shape
+            ).rows(step, rank=rank, ranks=ranks)
+        ]
+        assert masked_of(together) == masked_of(alone.rows(step))
+        assert [entry[0] for entry in masked_of(together)] == sorted(alone.examples_of(step).tolist())
+
+
+@given(mixed, st.integers(1, 9))
+def test_ranks_share_tokens_evenly(lengths: list[int], ranks: int):
+    shares = divide_lengths(lengths, ranks)
+    assert sorted(i for share in shares for i in share) == list(range(len(lengths)))
+    loads = [sum(lengths[i] for i in share) for share in shares]
+    # A rank with more than the least loaded one would have without its last and shortest gave it to no other.
+    for share, load in zip(shares, loads, strict=True):
+        assert not share or load - min(lengths[i] for i in share) <= min(loads)
+
+
+@given(mixed, st.integers(2, 9), st.sampled_from(["free", "fixed"]))
+def test_every_rank_has_as_many_rows_and_those_added_count_for_nothing(
+    lengths: list[int], ranks: int, row_shape: str
+):
+    examples = cut_examples(split_of(lengths), VOCABULARY, max_tokens=32)
+    steps = steps_of(examples, examples_per_step=20, row_shape=row_shape)
+    shares = [steps.rows(0, rank=rank, ranks=ranks) for rank in range(ranks)]
+    assert len({len(rows) for rows in shares}) == 1
+    added = [row for rows in shares for row in rows if not len(row.examples)]
+    assert len(added) < sum(len(rows) for rows in shares)
+    for row in added:
+        assert row.masked == len(row.lengths) == 0
+        assert (row.labels == IGNORED).all()
+        assert row.segments.sum() == len(row.input_ids) > 0
+        assert np.isin(row.input_ids, VOCABULARY.special_ids).all()
+        if steps.shape is not None:
+            assert (len(row.input_ids), len(row.segments)) == (steps.shape.tokens, steps.shape.slots)
+            assert len(row.labels) == len(row.masked_positions) == steps.shape.masked
+
+
+def test_a_changing_rate_follows_the_whole_run():
+    examples = cut_examples(split_of([60] * 40), VOCABULARY, max_tokens=32)
+    masking = MaskingConfig(mask_rate=0.6, mask_rate_end=0.1, mask_rate_change="step", decay_fraction=0.5)
+    masker = Masker(VOCABULARY, masking, purpose="train mask", seed=1)
+    steps = TrainingSteps(examples, masker, seed=1, examples_per_step=8, max_row_tokens=64, epochs=2)
+    assert steps.total == 2 * steps.per_epoch
+    shares = []
+    for step in range(steps.total):
+        rows = steps.rows(step)
+        shares.append(sum(row.masked for row in rows) / sum(len(row.input_ids) for row in rows))
+    assert min(shares[: steps.per_epoch]) > 0.4
+    assert max(shares[steps.per_epoch :]) < 0.25
+    fewer = TrainingSteps(
+        examples, masker, seed=1, examples_per_step=8, max_row_tokens=64, epochs=2, max_steps=7
+    )
+    assert fewer.total == 7
 
 
 def test_a_step_asked_for_out_of_turn_is_the_same_step():

@@ -2,19 +2,23 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForMaskedLM
+from transformers.models.modernbert import modeling_modernbert
 
 from biolm.batches.packing import PackedRow
 from biolm.errors import ModelError
-from biolm.model.attention import PassageLengths, packed_attention
+from biolm.model.attention import packed_attention
+from biolm.model.families import family_of, token_limit
 from biolm.model.folder import save_model
 from biolm.model.loading import has_head, load_model
-from biolm.model.masked_lm import loss_sum, packed_logits, score_row, token_limit
+from biolm.model.masked_lm import logits_at_masked, loss_sum, packed_logits, row_tensors, score_row
+from biolm.model.passages import PassageLengths
 from biolm.tokens.tokenizer import load_tokenizer
 from conftest import MINILM_REASON, minilm_folder, rows_of, save_tiny, sentences
 
@@ -31,31 +35,61 @@ def stock_logits(model: torch.nn.Module, row: PackedRow) -> torch.Tensor:
     return torch.cat(found)
 
 
-def check_parity(folder: Path, *, atol: float) -> None:
+FAMILIES = ("roberta", "bert", "modernbert")
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+"""Largest difference, as a share of the stock tensor's norm."""
+
+
+def distance(ours: torch.Tensor, stock: torch.Tensor) -> float:
+    """|ours - stock| / |stock|."""
+    return float((ours - stock).detach().norm() / stock.detach().norm())
+
+
+def rotate_in_full_precision(q, k, cos, sin, unsqueeze_dim=1):
+    cos, sin = cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim)
+    turn = modeling_modernbert.rotate_half
+    return q * cos + turn(q) * sin, k * cos + turn(k) * sin
+
+
+def check_parity(folder: Path, dtype: torch.dtype, *, way: str = "one by one") -> None:
+    """`way`: how our attention goes through the passages, as on a CPU or as on a GPU without a varlen kernel."""
     tokenizer = load_tokenizer(str(folder))
-    ours = load_model(folder).eval()
-    stock = AutoModelForMaskedLM.from_pretrained(folder).eval()
+    ours = load_model(folder).to(dtype).eval()
+    stock = AutoModelForMaskedLM.from_pretrained(folder).to(dtype).eval()
     (row,) = rows_of(tokenizer, sentences(8), token_limit(ours.config), max_row_tokens=100_000)
+    tensors = row_tensors(ours, row)
+    assert tensors.passages.queries is not None  # the last layer runs at masked positions only
+    if way == "by length":
+        lengths = PassageLengths.of(row.segments, torch.device("cpu"), bucketed=True)
+        tensors = replace(tensors, passages=lengths)
+        assert 1 < len(lengths.buckets) < len(row.lengths)
+    logits, expected = logits_at_masked(ours, tensors), stock_logits(stock, row)
+    assert distance(logits, expected) < TOLERANCE[dtype]
     labels = torch.from_numpy(row.labels)
-    logits, expected = packed_logits(ours, row), stock_logits(stock, row)
-    torch.testing.assert_close(logits, expected, atol=atol, rtol=1e-5)
     loss = loss_sum(logits, row.labels) / len(row.labels)
     wanted = torch.nn.functional.cross_entropy(expected, labels)
-    torch.testing.assert_close(loss, wanted, atol=1e-5, rtol=1e-5)
+    assert distance(loss, wanted) < TOLERANCE[dtype]
     loss.backward()
     wanted.backward()
     theirs = dict(stock.named_parameters())
     compared = 0
     for name, parameter in ours.named_parameters():
-        if parameter.grad is not None:
-            torch.testing.assert_close(parameter.grad, theirs[name].grad, atol=atol, rtol=1e-4, msg=name)
-            compared += 1
-    assert compared > 30
+        if name.endswith("key.bias"):  # exactly zero but for rounding: a constant added to all scores of a query
+            continue
+        assert distance(parameter.grad, theirs[name].grad) < TOLERANCE[dtype], name
+        compared += 1
+    assert compared > 20
 
 
-@pytest.mark.parametrize("family", ["roberta", "bert"])
-def test_packed_equals_stock_one_by_one(family: str, request: pytest.FixtureRequest):
-    check_parity(request.getfixturevalue(f"tiny_{family}"), atol=1e-5)
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("way", ["one by one", "by length"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_packed_equals_stock_one_by_one(
+    family: str, way: str, dtype: torch.dtype, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+):
+    if dtype == torch.float64:  # stock ModernBERT rounds to float32 here, whatever the model's precision
+        monkeypatch.setattr(modeling_modernbert, "apply_rotary_pos_emb", rotate_in_full_precision)
+    check_parity(request.getfixturevalue(f"tiny_{family}"), dtype, way=way)
 
 
 @pytest.mark.network
@@ -67,10 +101,10 @@ def test_packed_equals_stock_on_the_pretrained_minilm(tmp_path: Path):
     tokenizer = load_tokenizer(str(base))
     model = load_model(base, unigram_counts=np.ones(tokenizer.vocabulary.size, np.int64))
     save_model(model, tokenizer.stock, tmp_path / "m", tokenizer_hash=tokenizer.vocabulary.hash)
-    check_parity(tmp_path / "m", atol=1e-4)
+    check_parity(tmp_path / "m", torch.float32)
 
 
-@pytest.mark.parametrize("family", ["roberta", "bert"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_passage_does_not_see_its_neighbours_in_the_row(family: str, request: pytest.FixtureRequest):
     folder = request.getfixturevalue(f"tiny_{family}")
     tokenizer, model = load_tokenizer(str(folder)), load_model(folder).eval()
@@ -94,7 +128,7 @@ def test_a_passage_does_not_see_its_neighbours_in_the_row(family: str, request: 
     assert not torch.equal(before[~own], after[~own])
 
 
-@pytest.mark.parametrize("family", ["roberta", "bert"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_gradients_do_not_depend_on_the_split_into_rows(family: str, request: pytest.FixtureRequest):
     folder = request.getfixturevalue(f"tiny_{family}")
     tokenizer = load_tokenizer(str(folder))
@@ -175,7 +209,7 @@ def test_stock_forward_of_our_model_raises_instead_of_leaking(tiny_roberta: Path
         model(input_ids=torch.zeros(1, 4, dtype=torch.long))
 
 
-@pytest.mark.parametrize("family", ["roberta", "bert"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_base_without_head_starts_from_the_unigrams(family: str, tmp_path: Path):
     folder = save_tiny(tmp_path / "base", family, head=False)
     tokenizer = load_tokenizer(str(folder))

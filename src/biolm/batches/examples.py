@@ -13,6 +13,8 @@ from biolm.tokens.store import TokenSplit
 from biolm.tokens.tokenizer import Vocabulary
 
 LongPassages = Literal["split", "truncate"]
+BLOCK = 1 << 20
+"""Windows that are measured at a time: 12 million of them never need many arrays of 100 MB at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,14 @@ class Examples:
         whole = self.split.offsets[passages + 1] - self.split.offsets[passages]
         around = len(self.vocabulary.prefix) + len(self.vocabulary.suffix)
         return np.minimum(whole - self.starts[index], self.content_tokens) + around
+
+    def measure(self) -> tuple[int, int]:
+        """(total, longest): tokens of all windows and of the longest, special tokens included."""
+        total, longest = 0, 0
+        for first in range(0, len(self), BLOCK):
+            lengths = self.lengths(np.arange(first, min(first + BLOCK, len(self)), dtype=np.int64))
+            total, longest = total + int(lengths.sum()), max(longest, int(lengths.max()))
+        return total, longest
 
     def content(self, index: int) -> NDArray[np.int64]:
         """(n,) ids of one window, without special tokens."""

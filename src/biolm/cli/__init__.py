@@ -1,6 +1,7 @@
 """The command line: joins the stages. Each command lives in a module of its own and is imported when used."""
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -15,6 +16,7 @@ COMMANDS = {
     "corpus": "biolm.cli.corpus:corpus",
     "tokenize": "biolm.cli.tokenize:tokenize",
     "pretrain": "biolm.cli.pretrain:pretrain",
+    "recipes": "biolm.cli.recipes:recipes",
     "evaluate": "biolm.cli.evaluate:evaluate",
     "fill-mask": "biolm.cli.fill_mask:fill_mask",
     "demo": "biolm.cli.demo:demo",
@@ -25,6 +27,7 @@ SUMMARIES = {
     "corpus": "Build a corpus of passages from papers, or show one.",
     "tokenize": "Turn a corpus into a memory-mapped token store.",
     "pretrain": "Further-train a masked language model on a corpus.",
+    "recipes": "Show whole configurations for pretraining, with the reason for each value.",
     "evaluate": "Measure a masked language model on a corpus.",
     "fill-mask": "Fill the mask of a sentence.",
     "demo": "Papers to a measured model, on the embedded sample.",
@@ -61,9 +64,13 @@ def app() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run `biolm`; exits with 0, with 2 after one line about wrong input, with 130 after Ctrl-C."""
+    """Run `biolm`; exits with 0, with 2 after one line about wrong input, with 130 after Ctrl-C.
+
+    A training that was asked to stop and saved ends with 75.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        result: Any = app.main(arguments, prog_name="biolm", standalone_mode=False)
+        result: Any = app.main(given, prog_name="biolm", standalone_mode=False, obj=tuple(given))
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         sys.exit(2)
@@ -74,7 +81,7 @@ def main(arguments: list[str] | None = None) -> None:
     except click.ClickException as error:
         _fail(error.format_message())
     except BiolmError as error:
-        _fail(str(error))
+        _fail(str(error), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("biolm: interrupted", err=True)
         sys.exit(130)
@@ -85,9 +92,10 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(result if isinstance(result, int) else 0)
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, code: int = 2) -> None:
     line = "".join(
         letter if letter.isprintable() else " " for letter in message
     )  # a paper's id may be anything
-    click.echo("biolm: " + " ".join(line.split()), err=True)
-    sys.exit(2)
+    rank = os.environ.get("RANK", "0")  # of a training on several ranks
+    click.echo("biolm: " + f"rank {rank}: " * (rank != "0") + " ".join(line.split()), err=True)
+    sys.exit(code)

@@ -21,9 +21,9 @@ def demo(out: Path, steps: int | None, base: str | None, quiet: bool) -> None:
     from rich.text import Text
 
     from biolm.cli.tables import results_table, wide_console
-    from biolm.demo import STEPS, run_demo
+    from biolm.demo import run_demo
 
-    result = run_demo(out, base, steps or STEPS, progress_for(quiet))
+    result = run_demo(out, base, steps, progress_for(quiet))
     console = wide_console()
     console.print()
     results_table(result.results, title="Test split: papers that no model was trained on here")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from biolm.cli.options import CorpusPlace, LocalPath, progress_for, quiet_option
+from biolm.cli.options import CorpusPlace, LocalPath, column_options, progress_for, quiet_option
 
 if TYPE_CHECKING:
     from biolm.corpus.places import Place
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     help="Tokens computed at once; changes memory, not results.",
 )
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@column_options
 @quiet_option
 def evaluate(
     model: str,
@@ -51,9 +52,11 @@ def evaluate(
     limit: int | None,
     max_row_tokens: int,
     device: str,
+    text_column: str | None,
+    document_column: str | None,
     quiet: bool,
 ) -> None:
-    """Measure MODEL (folder or Hub name) on CORPUS (a corpus, or its token store).
+    """Measure MODEL (folder or Hub name) on CORPUS (a corpus, its token store, or data of others: `biolm tokenize`).
 
     15 % of the tokens are hidden, the same for both models; loss, perplexity and recall@1 and
     @5 stand with 95 % intervals over documents, beside a baseline that knows only token frequencies.
@@ -66,6 +69,7 @@ def evaluate(
     from biolm.hub import resolve_folder
     from biolm.model.device import choose_device
     from biolm.model.loading import load_model
+    from biolm.tokens.source import TextColumns
     from biolm.tokens.tokenizer import check_belongs, load_tokenizer
 
     if save_predictions is not None:
@@ -86,7 +90,7 @@ def evaluate(
                 "compare models of one tokenizer"
             )
         models["compare"] = load_model(other).to(where)
-    store = tokens_of(corpus, own, progress)
+    store = tokens_of(corpus, own, progress, TextColumns(text=text_column, document=document_column))
     with (
         predictions_file(save_predictions, store.split(split), own) if save_predictions else nullcontext()
     ) as predictions:

@@ -12,7 +12,7 @@ from biolm.progress import Bar, Lines, Progress, Silent
 
 
 class CorpusPlace(click.ParamType):
-    """A corpus: a path here, or an address that fsspec knows."""
+    """A corpus, or data of others: a path here, an address that fsspec knows, or hf://datasets/OWNER/NAME."""
 
     name = "dir"
 
@@ -37,6 +37,23 @@ class LocalPath(click.Path):
             if is_url(str(value)):
                 self.fail(f"{shown(str(value))} is an address, and this must be a path here", param, ctx)
         return super().convert(value, param, ctx)
+
+
+def column_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--text-column` and `--document-column`: handed on as `text_column` and `document_column`."""
+    text = click.option(
+        "--text-column",
+        default=None,
+        metavar="NAME",
+        help="Column of the texts, where CORPUS is no corpus of biolm's.  [default: text]",
+    )
+    document = click.option(
+        "--document-column",
+        default=None,
+        metavar="NAME",
+        help="Column that says which document a text is of; else each is a document of its own.",
+    )
+    return text(document(command))
 
 
 def quiet_option(command: Callable[..., Any]) -> Callable[..., Any]:

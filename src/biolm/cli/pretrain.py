@@ -1,12 +1,16 @@
 """`biolm pretrain`: corpus and base in; run folder with a measured, described model out."""
 
+import dataclasses
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from biolm.cli.options import CorpusPlace, LocalPath, progress_for, quiet_option
-from biolm.cli.settings import given, settings_options
+from biolm.cli.options import CorpusPlace, LocalPath, column_options, progress_for, quiet_option
+from biolm.cli.settings import given, parse_settings, settings_options
+from biolm.errors import ConfigError
+from biolm.recipes import EMBEDDED, facts_for_run, recipe_named
 from biolm.training.config import CHOICES, PretrainConfig
 
 if TYPE_CHECKING:
@@ -16,9 +20,37 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("corpus", type=CorpusPlace())
 @click.option(
-    "--base", default="roberta-base", show_default=True, help="Folder or Hub name of the base model."
+    "--base",
+    default=None,
+    help="Folder or Hub name of the base model.  [default: the recipe's, else roberta-base]",
 )
-@click.option("--out", required=True, type=LocalPath(), help="Folder of the run.")
+@click.option(
+    "--out", default=None, type=LocalPath(), help="Folder of the run.  [required but for --dry-run]"
+)
+@click.option(
+    "--recipe", "recipe_name", default=None, metavar="NAME", help="Settings by name: `biolm recipes`."
+)
+@click.option(
+    "--set",
+    "sets",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A setting other than the recipe's, as often as needed; an option such as --lr-peak counts more.",
+)
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Train nothing: say what the run will take, here by a measurement of 20 seconds and elsewhere. "
+    "Only tokens are made, in the cache.",
+)
+@click.option("--json", "as_json", is_flag=True, help="With --dry-run: print one JSON object.")
+@click.option(
+    "--price-per-hour",
+    "prices",
+    multiple=True,
+    metavar="[MACHINE=]X",
+    help="With --dry-run: what this machine, or one of 4xV100, 1xA100 and 8xH100, costs an hour.",
+)
 @click.option("--tokenizer", default=None, help="Tokenizer, where the base's folder holds none.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, if there is one.")
 @click.option(
@@ -28,42 +60,81 @@ if TYPE_CHECKING:
     show_default=True,
     help="Split on which the final model is measured for its card, if the corpus has it.",
 )
+@column_options
 @quiet_option
 @settings_options(PretrainConfig, CHOICES)
 def pretrain(
     corpus: "Place",
-    base: str,
-    out: Path,
+    base: str | None,
+    out: Path | None,
+    recipe_name: str | None,
+    sets: tuple[str, ...],
+    dry_run: bool,
+    as_json: bool,
+    prices: tuple[str, ...],
     tokenizer: str | None,
     resume: bool,
     evaluate_split: str,
+    text_column: str | None,
+    document_column: str | None,
     quiet: bool,
     **settings: Any,
 ) -> None:
-    """Further-train a masked language model on CORPUS (a corpus, or its token store).
+    """Further-train a masked language model on CORPUS (a corpus, its token store, or data of others: `biolm tokenize`).
 
     The result, OUT/model, is a standard Hugging Face folder with its model card. OUT also holds the
     settings, metrics.jsonl, TensorBoard events and checkpoints.
     """
-    config = PretrainConfig(**given(settings))
+    if out is None and not dry_run:
+        raise click.MissingParameter(param_hint="--out", param_type="option")
+    if not dry_run and (as_json or prices):
+        raise ConfigError(f"{'--json' if as_json else '--price-per-hour'} goes with --dry-run")
+    recipe = recipe_named(recipe_name) if recipe_name else None
+    named = {**parse_settings(PretrainConfig, CHOICES, sets), **given(settings)}
+    config = dataclasses.replace(recipe.config if recipe else PretrainConfig(), **named)
+    followed = facts_for_run(recipe, config) if recipe else None
 
-    from biolm.cli.tokenize import tokens_of
+    from biolm.artifacts import cache_folder
+    from biolm.cli.dry_run import foresee, parse_prices, show
+    from biolm.cli.tokenize import say_missing, tokens_of
     from biolm.corpus.places import spelled
     from biolm.hub import resolve_folder
     from biolm.model.device import choose_device
     from biolm.publishing.results import describe_run
+    from biolm.sources.sample import sample_model
+    from biolm.tokens.source import TextColumns
     from biolm.tokens.tokenizer import check_belongs, load_tokenizer
     from biolm.training import run as runs
 
     choose_device(config.device)
+    hourly = parse_prices(prices)
     progress = progress_for(quiet)
+    base = base or (recipe.base if recipe else "roberta-base")
+    if base == EMBEDDED:
+        base = str(sample_model(cache_folder(), progress))
     folder = resolve_folder(base, weights=True)
     own = load_tokenizer(tokenizer or str(folder))
     check_belongs(own, folder)
-    runs.check_out(out, resume=resume)
-    store = tokens_of(corpus, own, progress)
-    model = runs.pretrain(store, own, base, out, config, progress, resume=resume)
+    if out is not None:
+        runs.check_out(out, resume=resume)
+    columns = TextColumns(text=text_column, document=document_column)
+    store = tokens_of(corpus, own, progress, columns)
+    if dry_run:
+        facts = foresee(store, own, folder, config, hourly, progress)
+        if as_json:
+            settled = {"base": base, "recipe": followed, "config": dataclasses.asdict(config)}
+            click.echo(json.dumps({**settled, **facts}))
+        else:
+            show(facts)
+        return
+    assert out is not None
+    say_missing(store, evaluate_split)
+    model = runs.pretrain(store, own, base, out, config, progress, resume=resume, recipe=followed)
     describe_run(out, base, store, None if evaluate_split == "none" else evaluate_split, progress)
     click.echo(f"model  {model}")
     click.echo(f'next   biolm fill-mask {model} "Mutations in <mask> cause cancer."')
-    click.echo(f"       biolm evaluate {model} {spelled(corpus)} --split test")
+    measured = next((split for split in ("test", "validation") if split in store.splits), None)
+    if measured is not None:
+        click.echo(
+            f"       biolm evaluate {model} {spelled(corpus)}{columns.as_options()} --split {measured}"
+        )

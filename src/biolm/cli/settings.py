@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import difflib
 import inspect
 import textwrap
 import types
@@ -10,6 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+
+from biolm.errors import ConfigError
 
 
 def settings_options(
@@ -35,7 +38,7 @@ def settings_options(
                 f"--{field.name.replace('_', '-')}",
                 type=_parameter(hints[field.name], choices.get(field.name)),
                 default=None,
-                help=f"{docs[field.name]}  [default: {_spell(field.default)}]",
+                help=f"{docs[field.name]}  [default: {spell(field.default)}]",
             )
             command = option(command)
         return command
@@ -46,6 +49,34 @@ def settings_options(
 def given(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings that were given on the command line."""
     return {name: None if value is _NONE else value for name, value in settings.items() if value is not None}
+
+
+def parse_settings(
+    config: type, choices: dict[str, tuple[str, ...]], pairs: tuple[str, ...]
+) -> dict[str, Any]:
+    """Settings from "key=value" (a key as in the class, or spelled as its option); of the same key the last counts.
+
+    Values are read as the options' are; a truth is yes or no. Raises ConfigError for what is no pair, a key that
+    `config` has not (with those that are near), or a value that is not of its type.
+    """
+    hints = typing.get_type_hints(config)
+    names = [field.name for field in dataclasses.fields(config)]
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        name = key.strip().replace("-", "_")
+        if not equals:
+            raise ConfigError(f"--set {pair}: give KEY=VALUE, such as lr_peak=1e-4")
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else "`biolm recipes bio-lm` lists them"
+            raise ConfigError(f"--set {pair}: there is no setting {key.strip()!r}; {hint}")
+        read = click.BOOL if hints[name] is bool else _parameter(hints[name], choices.get(name))
+        try:
+            settings[name] = read.convert(value.strip(), None, None)
+        except click.BadParameter as error:
+            raise ConfigError(f"--set {pair}: {error.message.rstrip('.')}") from None
+    return given(settings)
 
 
 def field_docs(config: type) -> dict[str, str]:
@@ -106,7 +137,8 @@ def _parameter(hint: Any, choices: tuple[str, ...] | None) -> click.ParamType:
     return simple[hint]
 
 
-def _spell(value: Any) -> str:
+def spell(value: Any) -> str:
+    """A value as it is given on the command line; no words at all are "no other"."""
     if isinstance(value, tuple):
         return ",".join(value) or "no other"
     return "none" if value is None else str(value)

@@ -18,7 +18,8 @@ from biolm.batches.steps import evaluation_rows
 from biolm.errors import InputError
 from biolm.evaluation.tally import Sums, document_weights, estimates
 from biolm.evaluation.unigram import Unigram
-from biolm.model.masked_lm import Scores, score_row, token_limit
+from biolm.model.families import token_limit
+from biolm.model.masked_lm import Scores, score_row
 from biolm.progress import Progress
 from biolm.tokens.store import SECTIONS, TokenSplit, TokenStore
 

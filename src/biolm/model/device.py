@@ -7,6 +7,8 @@ import torch
 
 from biolm.errors import ConfigError
 
+_HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
 
 def choose_device(wanted: str) -> torch.device:
     """The device of "auto" (CUDA where there is one), "cpu" or "cuda". Raises ConfigError for an absent one."""
@@ -15,9 +17,16 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def resolve_precision(wanted: str, device: torch.device) -> str:
+    """fp32, bf16 or fp16. "auto": bf16 on a GPU that computes in it natively, fp16 on another GPU, fp32 on a CPU."""
+    if wanted != "auto":
+        return wanted
+    if device.type != "cuda":
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """bf16 where it is asked for or, under "auto", where a GPU computes in it natively; else fp32."""
-    native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    if precision == "bf16" or (precision == "auto" and native):
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    return nullcontext()
+    """Matrix products in half precision where `precision` says so; weights stay in fp32."""
+    half = _HALF.get(resolve_precision(precision, device))
+    return nullcontext() if half is None else torch.autocast(device.type, dtype=half)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from biolm.artifacts import new_folder, read_manifest, write_manifest
-from biolm.model.masked_lm import token_limit
+from biolm.model.families import token_limit
 
 KIND = "model"
 VERSION = 1

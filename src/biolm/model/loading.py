@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from biolm.errors import ModelError
 from biolm.hub import read_config
 from biolm.model.attention import PACKED
-from biolm.model.masked_lm import HEADS
+from biolm.model.families import FAMILIES, family_of, shorten_last_layer
 
 STOCK_ATTENTION = (None, "eager", "sdpa", "flex_attention", "flash_attention_2", PACKED)
 """What a configuration may name; anything else could be a kernel to be fetched."""
@@ -35,9 +35,10 @@ def load_model(
     from transformers.utils import logging as transformers_logging
 
     config = read_config(folder)
-    family = config.get("model_type")
-    if family not in HEADS:
-        raise ModelError(f"{folder} is a {family} model; biolm trains {' and '.join(sorted(HEADS))} models")
+    family = FAMILIES.get(str(config.get("model_type")))
+    if family is None:
+        known = f"{', '.join(FAMILIES)}"
+        raise ModelError(f"{folder} is a {config.get('model_type')} model; biolm trains {known} models")
     if not list(folder.glob("*.safetensors")):
         raise ModelError(
             f"{folder} holds no *.safetensors weights; biolm never reads pickled ones: convert it"
@@ -71,7 +72,7 @@ def load_model(
     finally:
         transformers_logging.set_verbosity(verbosity)
     missing = set(report["missing_keys"])
-    of_head = {key for key in missing if key.startswith(HEADS[family] + ".")}
+    of_head = {key for key in missing if key.startswith(("cls.", *family.head))}
     if missing - of_head or report.get("mismatched_keys"):
         lacking = sorted(missing - of_head) or sorted(map(str, report["mismatched_keys"]))
         raise ModelError(f"the weights in {folder} are incomplete: {lacking[0]} and {len(lacking) - 1} more")
@@ -85,7 +86,8 @@ def load_model(
                 f"{folder} has no language-model head, so it predicts nothing yet; train it with `biolm pretrain`"
             )
         start_head(model, unigram_counts)
-    _set_dropout(model, hidden_dropout, attention_dropout)
+    family.set_dropout(model, hidden_dropout, attention_dropout)
+    shorten_last_layer(model)
     return model
 
 
@@ -93,8 +95,7 @@ def has_head(folder: Path) -> bool:
     """Whether the folder's weights hold a language-model head."""
     from safetensors import safe_open
 
-    head = HEADS[read_config(folder)["model_type"]] + "."
-    head = "cls.predictions." if head == "cls." else head  # BERT's other head predicts the next sentence
+    head = FAMILIES[read_config(folder)["model_type"]].head
     for file in folder.glob("*.safetensors"):
         with safe_open(file, framework="numpy") as weights:
             if any(key.startswith(head) for key in weights.keys()):  # noqa: SIM118  not a dict
@@ -112,19 +113,10 @@ def start_head(model: Any, unigram_counts: NDArray[np.int64]) -> None:
         counts = torch.zeros(model.config.vocab_size, dtype=torch.float64)
         counts[: len(unigram_counts)] = torch.from_numpy(unigram_counts.astype(np.float64))
         log_frequency = ((counts + 1) / (counts + 1).sum()).log().float()
-        head = getattr(model, HEADS[model.config.model_type])
-        inner = head.predictions if model.config.model_type == "bert" else head
-        dense = inner.transform.dense if model.config.model_type == "bert" else inner.dense
+        family = family_of(model.config)
+        dense = family.transform(model)
         torch.nn.init.eye_(dense.weight)
-        torch.nn.init.zeros_(dense.bias)
-        inner.bias.copy_(log_frequency)
+        if dense.bias is not None:
+            torch.nn.init.zeros_(dense.bias)
+        family.bias(model).copy_(log_frequency)
     model.tie_weights()
-
-
-def _set_dropout(model: Any, hidden: float | None, attention: float | None) -> None:
-    for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Dropout):
-            of_attention = name.endswith("attention.self.dropout")
-            rate = attention if of_attention else hidden
-            if rate is not None:
-                module.p = rate

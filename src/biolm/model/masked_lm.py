@@ -1,4 +1,4 @@
-"""The forward pass on a packed row: backbone on every token, language-model head on masked positions only.
+"""The forward pass on a packed row: logits, loss and scores at masked positions only.
 
 The head is 31 % of roberta-base's arithmetic when it runs on every token, for 15 % of them to matter.
 """
@@ -12,10 +12,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from biolm.errors import ModelError
-from biolm.model.attention import PACKED, PassageLengths
+from biolm.model.attention import PACKED, has_varlen
+from biolm.model.families import family_of, first_position, shortens
+from biolm.model.passages import PassageLengths, to_device
 
-HEADS = {"roberta": "lm_head", "bert": "cls"}
-"""The families that biolm knows: model_type → attribute that turns hidden states into logits."""
+IGNORED = -100
+"""A label that counts for nothing: torch's `ignore_index`."""
 
 
 class Row(Protocol):
@@ -26,12 +28,33 @@ class Row(Protocol):
         """(tokens,)."""
 
     @property
-    def lengths(self) -> NDArray[np.int64]:
-        """(windows,)."""
+    def segments(self) -> NDArray[np.int64]:
+        """(slots,): tokens of each passage, then of padding, then zeros; they add up to `tokens`."""
 
     @property
     def masked_positions(self) -> NDArray[np.int64]:
+        """(masked,): ascending; behind them, in a row of fixed shape, places whose labels are IGNORED."""
+
+
+class LabelledRow(Row, Protocol):
+    """A row with what was to be predicted."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
         """(masked,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowTensors:
+    """A row on the model's device."""
+
+    input_ids: torch.Tensor
+    """(1, tokens) int64."""
+    position_ids: torch.Tensor
+    """(1, tokens) int64: from the family's first position on, anew in each passage."""
+    masked: torch.Tensor
+    """(masked,) int64."""
+    passages: PassageLengths
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,29 +69,55 @@ class Scores:
     """The likeliest token."""
 
 
+def row_tensors(model: Any, row: Row) -> RowTensors:
+    """A row on the device of a model from `load_model`, without waiting for the device."""
+    device = model.device
+    positions = np.asarray(row.masked_positions)
+    labels = getattr(row, "labels", None)
+    if labels is not None:  # padding asks for the last token, so that places stay in order
+        positions = np.where(labels == IGNORED, len(row.input_ids) - 1, positions)
+    passages = PassageLengths.of(
+        row.segments,
+        device,
+        queries=positions if shortens(model) else None,
+        bucketed=device.type == "cuda" and not _varlen(model),
+    )
+    return RowTensors(
+        to_device(row.input_ids, device)[None],
+        to_device(_positions(row.segments, first_position(model.config)), device)[None],
+        to_device(positions, device) if passages.queries is None else passages.queries.at,
+        passages,
+    )
+
+
+def logits_at_masked(model: Any, row: RowTensors) -> torch.Tensor:
+    """Logits (masked, vocabulary) at the row's masked positions, of a stock masked language model."""
+    hidden = model.base_model(input_ids=row.input_ids, position_ids=row.position_ids, passages=row.passages)[
+        0
+    ][0]
+    if row.passages.queries is None:
+        hidden = hidden.index_select(0, row.masked)
+    return family_of(model.config).logits(model, hidden)
+
+
 def packed_logits(model: Any, row: Row) -> torch.Tensor:
     """Logits (masked, vocabulary) at the row's masked positions, of a stock masked language model."""
     if model.config._attn_implementation != PACKED:
         raise ValueError(
             f"the model's attention is {model.config._attn_implementation}; load it with load_model"
         )
-    device = model.device
-    lengths = [int(n) for n in row.lengths]
-    hidden = model.base_model(
-        input_ids=torch.from_numpy(row.input_ids)[None].to(device, non_blocking=True),
-        position_ids=_positions(lengths, first_position(model.config))[None].to(device, non_blocking=True),
-        passages=PassageLengths.of(lengths, device),
-    )[0]
-    masked = torch.from_numpy(row.masked_positions).to(device, non_blocking=True)
-    head = getattr(model, HEADS[model.config.model_type])
-    logits: torch.Tensor = head(hidden[0].index_select(0, masked))
-    return logits
+    return logits_at_masked(model, row_tensors(model, row))
 
 
 def loss_sum(logits: torch.Tensor, labels: NDArray[np.int64]) -> torch.Tensor:
     """Cross-entropy summed over masked tokens, in fp32. The caller divides by the step's global count."""
-    target = torch.from_numpy(labels).to(logits.device, non_blocking=True)
-    return F.cross_entropy(logits.float(), target, reduction="sum")
+    return cross_entropy_sum(logits, to_device(labels, logits.device))
+
+
+def cross_entropy_sum(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy (in fp32 or float64) summed over the (masked,) targets that are not IGNORED."""
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    return F.cross_entropy(wide, target, reduction="sum", ignore_index=IGNORED)
 
 
 @torch.no_grad()
@@ -96,15 +145,15 @@ def score_row(model: Any, row: Row, labels: NDArray[np.int64], chunk: int = 1024
     )
 
 
-def first_position(config: Any) -> int:
-    """The position id of a passage's first token: RoBERTa starts behind its padding id, BERT at 0."""
-    return int(config.pad_token_id) + 1 if config.model_type == "roberta" else 0
+def _varlen(model: Any) -> bool:
+    """Whether the layers of a model on CUDA will find their varlen kernel: half precision, no attention dropout."""
+    return (
+        has_varlen(model.device)
+        and torch.is_autocast_enabled("cuda")
+        and not (model.training and family_of(model.config).attention_dropout(model))
+    )
 
 
-def token_limit(config: Any) -> int:
-    """Tokens that one passage may have, special tokens included: 512 for roberta-base's 514 positions."""
-    return int(config.max_position_embeddings) - first_position(config)
-
-
-def _positions(lengths: list[int], first: int) -> torch.Tensor:
-    return torch.cat([torch.arange(first, first + n) for n in lengths])
+def _positions(segments: NDArray[np.int64], first: int) -> NDArray[np.int64]:
+    starts = np.cumsum(segments) - segments
+    return np.arange(first, first + int(segments.sum()), dtype=np.int64) - np.repeat(starts, segments)

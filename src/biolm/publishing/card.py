@@ -17,14 +17,16 @@ METRICS = {"loss": "loss", "perplexity": "perplexity", "recall_at_1": "recall@1"
 def write_model_card(model: Path, results: dict[str, Any] | None) -> None:
     """Write `README.md` into a model folder of ours. `results`: an evaluation (docs/formats.md), or None."""
     manifest = read_model_manifest(model)
+    # Data that biolm did not build say nothing of licences and languages, and neither does the card.
+    foreign = "kind" in manifest["data"]
     data = ModelCardData(
-        language=hub_languages(manifest["data"]["languages"]),
+        language=None if foreign else hub_languages(manifest["data"]["languages"]),
         library_name="transformers",
         pipeline_tag="fill-mask",
         base_model=_hub_name(manifest["base"]["name"]),
-        tags=["biolm", "masked-language-modelling", "life-sciences"],
+        tags=["biolm", "masked-language-modelling", *([] if foreign else ["life-sciences"])],
         model_name=_name(manifest),
-        eval_results=_metadata(results) if results else None,
+        eval_results=_metadata(results, manifest["data"]) if results else None,
     )
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -35,6 +37,7 @@ def write_model_card(model: Path, results: dict[str, Any] | None) -> None:
     )
     environment.filters["number"] = lambda value: f"{value:,}"
     environment.filters["estimate"] = _estimate
+    environment.filters["setting"] = lambda value: "none" if value is None else value
     body = environment.get_template("model_card.md.jinja").render(
         biolm_version=biolm.__version__,
         name=_name(manifest),
@@ -43,23 +46,27 @@ def write_model_card(model: Path, results: dict[str, Any] | None) -> None:
         model=manifest,
         base=manifest["base"],
         config=manifest["config"],
+        recipe=manifest.get("recipe"),
         trained=manifest["trained"],
         data=manifest["data"],
+        foreign=foreign,
+        documents="documents" if foreign else "papers",
         dropped=", ".join(f"{why} {n:,}" for why, n in manifest["data"]["counts"]["dropped"].items() if n),
-        licences=", ".join(f"{name} {n:,}" for name, n in manifest["data"]["licences"].items()),
+        licences=", ".join(f"{name} {n:,}" for name, n in manifest["data"].get("licences", {}).items()),
         mask="[MASK]" if _is_bert(model) else "<mask>",
     )
     card = ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}", ignore_metadata_errors=False)
     write_text(model / "README.md", str(card))
 
 
-def _metadata(results: dict[str, Any]) -> list[EvalResult]:
+def _metadata(results: dict[str, Any], data: dict[str, Any]) -> list[EvalResult]:
+    name = data.get("name", "biolm corpus")
     return [
         EvalResult(
             task_type="fill-mask",
             task_name="Masked language modelling",
-            dataset_type="biolm-corpus",
-            dataset_name=f"biolm corpus, {results['split']} split",
+            dataset_type=name.removeprefix("hf://datasets/") if "kind" in data else "biolm-corpus",
+            dataset_name=f"{name}, {results['split']} split",
             dataset_split=results["split"],
             metric_type=key,
             metric_name=title,

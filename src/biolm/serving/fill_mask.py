@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from biolm.errors import InputError
 from biolm.hub import resolve_folder
+from biolm.model.families import token_limit
 from biolm.model.loading import load_model
-from biolm.model.masked_lm import packed_logits, token_limit
+from biolm.model.masked_lm import packed_logits
 from biolm.tokens.tokenizer import Tokenizer, check_belongs, load_tokenizer
 
 ANY_MASK = "<mask>"
@@ -37,7 +38,7 @@ class Fill:
 @dataclass(frozen=True, slots=True)
 class _Row:
     input_ids: NDArray[np.int64]
-    lengths: NDArray[np.int64]
+    segments: NDArray[np.int64]
     masked_positions: NDArray[np.int64]
 
 

@@ -16,11 +16,11 @@ from biolm.errors import ArtifactError
 from biolm.tokens.tokenizer import Vocabulary
 
 KIND = "token store"
-VERSION = 2
-READABLE = (1, 2)
-"""Format versions that are read; in 1 there are no supplementary legends."""
-SECTIONS = ("abstract", "figure_legend", "supplementary_legend")
-"""A passage's section is stored as its place in this tuple."""
+VERSION = 3
+READABLE = (1, 2, 3)
+"""Format versions that are read; in 1 there are no supplementary legends, before 3 no texts of others."""
+SECTIONS = ("abstract", "figure_legend", "supplementary_legend", "text")
+"""A passage's section is stored as its place in this tuple; `text`: of others' data, whose sections are not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +61,23 @@ class TokenStore:
         """SHA-256 of the contents; equal stores hold the same ids in the same order."""
         return sha256_json({name: facts["sha256"] for name, facts in self.manifest["files"].items()})
 
+    @property
+    def name(self) -> str:
+        """What others' data are called, or the folder of a corpus's store."""
+        return str(self.manifest["corpus"].get("name", self.folder))
+
+    @property
+    def remedy(self) -> str:
+        """What to do about a split that is not there."""
+        if "kind" in self.manifest["corpus"]:
+            return "give data that has it, or ask for another split"
+        return "build the corpus with another --split"
+
     def split(self, name: str) -> TokenSplit:
         """Map one split. Raises ArtifactError when the corpus has no such passages."""
         if name not in self.manifest["splits"]:
             raise ArtifactError(
-                f"{self.folder} has no passages in its {name} split (it has {', '.join(self.splits)}); "
-                "build the corpus with another --split"
+                f"{self.name} has no passages in its {name} split (it has {', '.join(self.splits)}); {self.remedy}"
             )
         facts = self.manifest["splits"][name]
         passages, tokens = facts["passages"], facts["tokens"]

@@ -1,9 +1,10 @@
 """Checkpoints without pickle: safetensors and JSON, written aside, checksummed, renamed."""
 
+import dataclasses
 import logging
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,63 +13,123 @@ from safetensors.torch import load_file, save_file
 
 from biolm.artifacts import new_folder, read_manifest, verify_files, write_manifest
 from biolm.errors import ArtifactError
-from biolm.training.optimizer import optimizer_tensors, restore_optimizer
+from biolm.training.optimizer import like, optimizer_state, restore_optimizer
+from biolm.training.parallel import trained_parameters, whole_tensors
+from biolm.training.step import Trainer
 
 logger = logging.getLogger(__name__)
 KIND = "checkpoint"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """Where a run stands; the batches and masks to come follow from `step` alone."""
+    """Where a run stands. Batches, masks, dropout and rate of what is to come follow from `step` alone."""
 
     step: int = 0
-    """Optimizer steps done."""
+    """Optimizer steps done, skipped ones included."""
     tokens: int = 0
     """Tokens seen by the model, special tokens included."""
     masked_tokens: int = 0
     """Tokens predicted."""
     passages: int = 0
     """Windows seen."""
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    """Steps whose update was left out, by reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """One that was read and is whole."""
+
+    path: Path
+    counters: Counters
+    validation_loss: float | None
+    """At this step; None where it was not measured there."""
+    guard: Mapping[str, Any]
+    others: Mapping[str, Any]
+    """What the optimizer keeps that is no tensor."""
 
 
 def save_checkpoint(
-    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, counters: Counters, *, keep: int
-) -> Path:
-    """Write `folder/step-NNNNNNNN` and remove all but the newest `keep`."""
+    folder: Path,
+    trainer: Trainer,
+    counters: Counters,
+    *,
+    validation_loss: float | None,
+    keep: int,
+) -> None:
+    """Write `folder/step-NNNNNNNN`; remove all but the newest `keep` and the one of lowest validation loss.
+
+    Every rank must call; the first one writes, on the others weights are only gathered for it.
+    """
+    first = trainer.ranks.first
+    state, others = optimizer_state(trainer.model, trainer.optimizer)
+    weights = whole_tensors(trained_parameters(trainer.model), keep=first)
+    optimizer = whole_tensors(state, keep=first)
+    average = whole_tensors(trainer.average.tensors(), keep=first) if trainer.average else {}
     out = folder / f"step-{counters.step:08d}"
-    if out.exists():
-        return out
+    if not first or out.exists():
+        return
     with new_folder(out, kind=KIND) as partial:
-        weights = {
-            name: parameter.detach().cpu().contiguous() for name, parameter in model.named_parameters()
-        }
         save_file(weights, partial / "weights.safetensors")
-        save_file(optimizer_tensors(model, optimizer), partial / "optimizer.safetensors")
-        save_file(_random_state(), partial / "random.safetensors")
-        facts = {field: getattr(counters, field) for field in Counters.__slots__}
-        write_manifest(partial, kind=KIND, version=VERSION, counters=facts)
-    for old in _newest_first(folder)[keep:]:
-        shutil.rmtree(old)
-    return out
+        save_file(optimizer, partial / "optimizer.safetensors")
+        if average:
+            save_file(average, partial / "average.safetensors")
+        write_manifest(
+            partial,
+            kind=KIND,
+            version=VERSION,
+            counters=dataclasses.asdict(counters),
+            validation_loss=validation_loss,
+            guard=trainer.guard.state(),
+            optimizer=others,
+            config=dataclasses.asdict(trainer.config),
+            ranks=trainer.ranks.count,
+        )
+    losses = {path: _loss(path) for path in _newest_first(folder)}
+    measured = {path: loss for path, loss in losses.items() if loss is not None}
+    best = min(measured, key=lambda path: measured[path]) if measured else None
+    for old in list(losses)[keep:]:
+        if old != best:
+            shutil.rmtree(old)
 
 
-def find_checkpoint(folder: Path) -> tuple[Path, Counters] | None:
+def find_checkpoint(folder: Path) -> Checkpoint | None:
     """The newest checkpoint whose files are all as its manifest says; damaged ones are named and passed over."""
     for path in _newest_first(folder):
-        problem = None
         try:
-            manifest = read_manifest(path, kind=KIND, version=VERSION, rebuild="biolm pretrain")
-            damaged = verify_files(path, manifest)
-            if damaged:
-                problem = f"{damaged[0]} is damaged"
+            return open_checkpoint(path)
         except ArtifactError as error:
-            problem = str(error)
-        if problem is None:
-            return path, Counters(**manifest["counters"])
-        logger.warning("skipping checkpoint %s: %s", path.name, problem)
+            logger.warning("skipping checkpoint %s: %s", path.name, error)
     return None
+
+
+def best_checkpoint(folder: Path) -> Checkpoint | None:
+    """The checkpoint of lowest validation loss among the whole ones, or None where none was validated."""
+    whole = []
+    for path in _newest_first(folder):
+        if _loss(path) is not None:
+            try:
+                whole.append(open_checkpoint(path))
+            except ArtifactError as error:
+                logger.warning("skipping checkpoint %s: %s", path.name, error)
+    return min(whole, key=lambda found: found.validation_loss or 0.0) if whole else None
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """A checkpoint, all of its checksums verified. Raises ArtifactError."""
+    manifest = read_manifest(path, kind=KIND, version=VERSION, rebuild="biolm pretrain")
+    damaged = verify_files(path, manifest)
+    if damaged:
+        raise ArtifactError(f"{damaged[0]} is damaged")
+    return Checkpoint(
+        path,
+        Counters(**manifest["counters"]),
+        manifest["validation_loss"],
+        manifest["guard"],
+        manifest["optimizer"],
+    )
 
 
 def drop_checkpoints(folder: Path, *, beyond: int) -> None:
@@ -78,25 +139,31 @@ def drop_checkpoints(folder: Path, *, beyond: int) -> None:
             shutil.rmtree(path)
 
 
-def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put weights, optimizer and torch's random state back as they were."""
-    weights = load_file(path / "weights.safetensors")
+def load_checkpoint(checkpoint: Checkpoint, trainer: Trainer) -> None:
+    """Put weights, optimizer, average and what the guard knows back as they were, on any number of ranks."""
+    load_weights(checkpoint, trainer.model)
+    tensors = load_file(checkpoint.path / "optimizer.safetensors")
+    restore_optimizer(trainer.model, trainer.optimizer, tensors, checkpoint.others)
+    if trainer.average is not None:
+        trainer.average.restore(load_file(checkpoint.path / "average.safetensors"))
+    trainer.guard.restore(checkpoint.guard)
+
+
+def load_weights(checkpoint: Checkpoint, model: Any, *, averaged: bool = False) -> None:
+    """Put the weights back, or with `averaged` their exponential mean in their place."""
+    weights = load_file(checkpoint.path / ("average.safetensors" if averaged else "weights.safetensors"))
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(weights[name])
-    restore_optimizer(model, optimizer, load_file(path / "optimizer.safetensors"))
-    for name, state in load_file(path / "random.safetensors").items():
-        if name == "cpu":
-            torch.set_rng_state(state)
-        elif torch.cuda.is_available():
-            torch.cuda.set_rng_state(state)
+        for name, parameter in trained_parameters(model).items():
+            parameter.copy_(like(weights[name], parameter))
 
 
-def _random_state() -> dict[str, torch.Tensor]:
-    state = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
-    return state
+def _loss(path: Path) -> float | None:
+    try:
+        manifest = read_manifest(path, kind=KIND, version=VERSION, rebuild="biolm pretrain")
+    except ArtifactError:
+        return None
+    loss: float | None = manifest["validation_loss"]
+    return loss
 
 
 def _newest_first(folder: Path) -> list[Path]:

@@ -165,6 +165,10 @@ class PretrainConfig:
         """The part that the masker reads."""
         return MaskingConfig(
             mask_rate=self.mask_rate,
+            mask_rate_end=self.mask_rate_end,
+            mask_rate_change=self.mask_rate_change,
+            decay_fraction=self.decay_fraction,
+            mask_unit=self.mask_unit,
             mask_token_share=self.mask_token_share,
             random_token_share=self.random_token_share,
         )

@@ -2,34 +2,40 @@
 
 import logging
 import math
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from biolm.batches.examples import cut_examples
-from biolm.batches.masking import Masker
 from biolm.batches.packing import PackedRow
-from biolm.batches.steps import TrainingSteps, evaluation_rows
-from biolm.errors import ModelError
-from biolm.model.device import autocast, choose_device
-from biolm.model.masked_lm import loss_sum, packed_logits, score_row, token_limit
+from biolm.corpus.engines import available_cores
+from biolm.errors import ModelError, Stopped
+from biolm.model.device import choose_device
 from biolm.progress import Progress
 from biolm.tokens.store import TokenStore
+from biolm.tokens.words import WordTable
 from biolm.training.checkpoint import (
     Counters,
+    best_checkpoint,
     drop_checkpoints,
     find_checkpoint,
     load_checkpoint,
+    load_weights,
     save_checkpoint,
 )
 from biolm.training.config import PretrainConfig
+from biolm.training.data import TrainingData
 from biolm.training.memory import keep_large_blocks
-from biolm.training.metrics import MetricsLog
-from biolm.training.optimizer import learning_rate, make_optimizer
+from biolm.training.metrics import Listener, MetricsLog, NoMetrics, read_metrics
+from biolm.training.optimizer import learning_rate
+from biolm.training.ranks import Ranks
+from biolm.training.signals import StopSignals
+from biolm.training.speed import Speed
+from biolm.training.step import StepFacts, Trainer
+from biolm.training.validation import Measured, Validation, finite_loss
 
 logger = logging.getLogger(__name__)
 
@@ -43,131 +49,169 @@ class Trained:
     """Steps that the whole run has."""
     truncated_tokens: int
     """Tokens of the training split that no window held."""
+    mean_loss: float | None
+    """The training loss over all steps; on the first rank alone."""
 
 
-def train(model: Any, store: TokenStore, run: Path, config: PretrainConfig, progress: Progress) -> Trained:
+def train(
+    model: Any,
+    store: TokenStore,
+    run: Path,
+    config: PretrainConfig,
+    progress: Progress,
+    *,
+    ranks: Ranks | None = None,
+    words: WordTable | None = None,
+    listeners: Sequence[Listener] = (),
+    show: Callable[[PackedRow], None] | None = None,
+) -> Trained:
     """Train `model` in place on the store's training split, from the newest checkpoint in `run` if there is one.
 
-    Each optimizer step minimizes the cross-entropy summed over its masked tokens, divided by their number
-    over all its micro-batches, so the split into rows changes nothing. Data, masks and order follow from the
-    step's number; the same seed, threads and machine give the same weights, interrupted or not.
+    Data, masks, order, dropout and rate follow from the step's number; the same seed, threads, ranks and machine
+    give the same weights, interrupted or not. `words` must be given where whole words are masked. The
+    first of the `ranks` writes into `run`; `listeners` are told what `metrics.jsonl` is told; `show` is called
+    with the first packed row. Raises Stopped after a SIGTERM or Ctrl-C, ModelError where too many steps in a
+    row had to be skipped.
     """
-    device = choose_device(config.device)
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    ranks = ranks or Ranks(choose_device(config.device))
+    set_threads(config, ranks)
     keep_large_blocks()
-    max_tokens = min(config.max_tokens, token_limit(model.config))
-    examples = cut_examples(
-        store.split("train"), store.vocabulary, max_tokens=max_tokens, long_passages=config.long_passages
-    )
-    if examples.truncated_tokens:
-        logger.warning("%s tokens beyond %s are left out", f"{examples.truncated_tokens:,}", max_tokens)
-    steps = TrainingSteps(
-        examples,
-        Masker(store.vocabulary, config.masking, purpose="train mask", seed=config.seed),
-        seed=config.seed,
-        examples_per_step=config.examples_per_step,
-        max_row_tokens=config.max_row_tokens,
-    )
-    total = config.epochs * steps.per_epoch
-    if config.max_steps is not None:
-        total = min(total, config.max_steps)
-
-    model.to(device).train()
-    optimizer = make_optimizer(model, config)
-    torch.manual_seed(config.seed)
+    data = TrainingData(model, store, config, ranks, words)
+    total = data.total_steps
+    trainer = Trainer(model, ranks, config)
+    validation = Validation(trainer, store)
     counters, checkpoints = Counters(), run / "checkpoints"
     found = find_checkpoint(checkpoints)
-    drop_checkpoints(checkpoints, beyond=found[1].step if found else -1)
+    if ranks.first:
+        drop_checkpoints(checkpoints, beyond=found.counters.step if found else -1)
     if found:
-        path, counters = found
-        load_checkpoint(path, model, optimizer)
+        counters = found.counters
+        load_checkpoint(found, trainer)
         logger.info("resuming from step %s", counters.step)
 
     progress.start("pretrain", total, "steps")
-    started, tokens_before = time.monotonic(), counters.tokens
-    with MetricsLog(run, step=counters.step) as metrics:
+    progress.update(counters.step)
+    with ExitStack() as open_things:
+        log: MetricsLog | NoMetrics = NoMetrics()
+        if ranks.first:
+            log = open_things.enter_context(MetricsLog(run, step=counters.step, others=listeners))
+        signals = open_things.enter_context(StopSignals())
+        batches = open_things.enter_context(data.ahead(counters.step))
+        speed = Speed(trainer, data.flops)
+        measured: Measured = {}
         if counters.step == 0:
-            metrics.write(0, **validate(model, store, config))
-        while counters.step < total:
-            rows = steps.rows(counters.step)
-            rate = learning_rate(counters.step, total, config)
-            loss, norm = optimizer_step(model, optimizer, rows, rate=rate, config=config)
-            if not (math.isfinite(loss) and math.isfinite(norm)):
-                raise ModelError(
-                    f"the loss or its gradient is not finite at step {counters.step + 1}; lower --lr-peak "
-                    f"(the checkpoints in {checkpoints} are from before)"
-                )
-            counters = _advance(counters, rows)
-            speed = (counters.tokens - tokens_before) / (time.monotonic() - started)
-            metrics.write(
+            log.write(0, **validation.measure())
+        for number, rows in batches:
+            if number == 0 and show is not None and rows:
+                show(rows[0])
+            rate = learning_rate(number, total, config)
+            facts = trainer.step(number, rows, rate=rate, stop=signals.asked is not None)
+            counters = _advance(counters, facts, trainer)
+            _check_skipped(facts, trainer, counters, checkpoints)
+            log.write(
                 counters.step,
-                **{"train/loss": loss, "train/gradient_norm": norm, "train/learning_rate": rate},
-                **{"train/tokens": counters.tokens, "train/tokens_per_second": round(speed, 1)},
+                **_scalars(facts, rate, data.mask_rate(number), counters, trainer),
+                **speed.after(rows, facts, waited=batches.waited_seconds),
             )
-            progress.update(counters.step, f"loss {loss:.3f}, {speed:,.0f} tokens/s")
-            if counters.step % config.validate_every == 0 or counters.step == total:
-                metrics.write(counters.step, **validate(model, store, config))
-            if counters.step % config.checkpoint_every == 0 or counters.step == total:
-                metrics.sync()
-                save_checkpoint(checkpoints, model, optimizer, counters, keep=config.keep_checkpoints)
-    progress.finish(f"{counters.step:,} steps, {counters.tokens:,} tokens")
-    return Trained(counters, total, examples.truncated_tokens)
+            progress.update(counters.step, f"loss {facts.loss:.3f}, {speed.tokens_per_second:,.0f} tokens/s")
+            last = counters.step == total
+            if counters.step % config.validate_every == 0 or last:
+                with speed.paused():
+                    measured = validation.measure()
+                log.write(counters.step, **measured)
+            else:
+                measured = {}
+            if counters.step % config.checkpoint_every == 0 or last or facts.stop:
+                with speed.paused():
+                    log.sync()
+                    save_checkpoint(
+                        checkpoints,
+                        trainer,
+                        counters,
+                        validation_loss=finite_loss(measured),
+                        keep=config.keep_checkpoints,
+                    )
+            if facts.stop and not last:
+                why = signals.asked.name if signals.asked else "a signal to another rank"
+                raise Stopped(
+                    f"stopped by {why} after step {counters.step:,} of {total:,}, which is saved; "
+                    "the same command with --resume goes on"
+                )
+    _put_final_weights(trainer, checkpoints)
+    progress.finish(f"{counters.step:,} steps, {counters.tokens:,} tokens" + _skips(counters))
+    return Trained(counters, total, data.truncated_tokens, _mean_loss(run) if ranks.first else None)
 
 
-def optimizer_step(
-    model: Any,
-    optimizer: torch.optim.Optimizer,
-    rows: Iterable[PackedRow],
-    *,
-    rate: float,
-    config: PretrainConfig,
-) -> tuple[float, float]:
-    """One update from the rows of one step: (mean loss over masked tokens, gradient norm before clipping)."""
-    rows = list(rows)
-    masked = max(1, sum(len(row.labels) for row in rows))
-    loss = torch.zeros((), device=model.device)
-    optimizer.zero_grad(set_to_none=True)
-    for row in rows:
-        with autocast(model.device, config.precision):
-            part = loss_sum(packed_logits(model, row), row.labels) / masked
-        part.backward()
-        loss += part.detach()
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm or math.inf)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.step()
-    return float(loss), float(norm)
+def set_threads(config: PretrainConfig, ranks: Ranks) -> None:
+    """Threads of torch: as set, or with several ranks on CPUs a fair share of the cores."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    elif ranks.count > 1 and ranks.device.type == "cpu":
+        torch.set_num_threads(max(1, available_cores() // ranks.on_machine))
 
 
-def validate(model: Any, store: TokenStore, config: PretrainConfig) -> dict[str, float]:
-    """Loss and recall@1 on the first windows of the validation split, at evaluation's fixed masks.
-
-    Empty where the corpus has no validation split.
-    """
-    if "validation" not in store.splits:
-        return {}
-    examples = cut_examples(store.split("validation"), store.vocabulary, max_tokens=token_limit(model.config))
-    loss, hits, masked = 0.0, 0, 0
-    training = model.training
-    model.eval()
-    with autocast(model.device, config.precision):
-        for row in evaluation_rows(
-            examples, max_row_tokens=config.max_row_tokens, limit=config.validation_examples
-        ):
-            scores = score_row(model, row, row.labels)
-            loss += float(scores.loss.sum())
-            hits += int((scores.rank == 0).sum())
-            masked += len(scores.rank)
-    model.train(training)
-    return {"validation/loss": loss / max(1, masked), "validation/recall_at_1": hits / max(1, masked)}
-
-
-def _advance(counters: Counters, rows: list[PackedRow]) -> Counters:
+def _advance(counters: Counters, facts: StepFacts, trainer: Trainer) -> Counters:
     return replace(
         counters,
         step=counters.step + 1,
-        tokens=counters.tokens + sum(len(row.input_ids) for row in rows),
-        masked_tokens=counters.masked_tokens + sum(len(row.labels) for row in rows),
-        passages=counters.passages + sum(len(row.lengths) for row in rows),
+        tokens=counters.tokens + facts.tokens,
+        masked_tokens=counters.masked_tokens + facts.masked_tokens,
+        passages=counters.passages + facts.windows,
+        skipped=dict(trainer.guard.skipped),
     )
+
+
+def _check_skipped(facts: StepFacts, trainer: Trainer, counters: Counters, checkpoints: Path) -> None:
+    if facts.skipped is None:
+        return
+    what = f"loss {facts.loss:.3g}, gradient norm {facts.gradient_norm:.3g}"
+    logger.warning("step %s left the weights as they were: %s (%s)", counters.step, facts.skipped, what)
+    if trainer.guard.in_a_row >= trainer.config.max_skipped:
+        newest = find_checkpoint(checkpoints)
+        raise ModelError(
+            f"{trainer.guard.in_a_row} steps in a row had to be skipped, step {counters.step} as {facts.skipped} "
+            f"({what}); lower --lr-peak in a new run"
+            + (f" (the checkpoint {newest.path} is from before)" if newest else "")
+        )
+
+
+def _scalars(
+    facts: StepFacts, rate: float, mask_rate: float, counters: Counters, trainer: Trainer
+) -> dict[str, float]:
+    found = {
+        "train/loss": facts.loss,
+        "train/recall_at_1": facts.recall,
+        "train/gradient_norm": facts.gradient_norm,
+        "train/learning_rate": rate,
+        "train/mask_rate": mask_rate,
+        "train/tokens": counters.tokens,
+    }
+    if counters.skipped:
+        found["train/skipped"] = sum(counters.skipped.values())
+    if not trainer.guard.scale.fixed:
+        found["train/loss_scale"] = trainer.guard.scale.value
+    return found
+
+
+def _put_final_weights(trainer: Trainer, checkpoints: Path) -> None:
+    """The weights that become the model: of the last step or of the best checkpoint, averaged where that is set."""
+    averaged = trainer.average is not None
+    chosen = (best_checkpoint if trainer.config.final_weights == "best" else find_checkpoint)(checkpoints)
+    if chosen is None:
+        return  # nothing was validated: the last step's
+    if trainer.config.final_weights == "best":
+        logger.info("the model is that of step %s, whose validation loss is lowest", chosen.counters.step)
+    load_weights(chosen, trainer.model, averaged=averaged)
+
+
+def _mean_loss(run: Path) -> float | None:
+    """What the Hugging Face Trainer reports as training loss: the mean of the steps' losses."""
+    losses = [line["train/loss"] for line in read_metrics(run) if "train/loss" in line]
+    losses = [loss for loss in losses if math.isfinite(loss)]
+    return sum(losses) / len(losses) if losses else None
+
+
+def _skips(counters: Counters) -> str:
+    if not counters.skipped:
+        return ""
+    return "; skipped " + ", ".join(f"{count} ({why})" for why, count in counters.skipped.items())

@@ -2,11 +2,29 @@
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from biolm.artifacts import atomic_file
+
+
+class Listener(Protocol):
+    """Something else that is told scalars."""
+
+    def log(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Scalars of a step."""
+
+
+class NoMetrics:
+    """What a rank other than the first writes."""
+
+    def write(self, step: int, **scalars: float) -> None:
+        """Nothing."""
+
+    def sync(self) -> None:
+        """Nothing."""
 
 
 class MetricsLog:
@@ -15,9 +33,11 @@ class MetricsLog:
     Opened at `step`, it drops what a killed run wrote beyond it, so a resumed file reads as if nothing happened.
     """
 
-    def __init__(self, run: Path, *, step: int) -> None:
+    def __init__(self, run: Path, *, step: int, others: Sequence[Listener] = ()) -> None:
+        """`others`: told the same scalars."""
         from torch.utils.tensorboard import SummaryWriter
 
+        self._others = others
         self._path = run / "metrics.jsonl"
         kept = [line for line in _lines(self._path) if step and line["step"] <= step]
         with atomic_file(self._path) as partial:
@@ -29,6 +49,8 @@ class MetricsLog:
         """Record scalars of a step; names use "/" for groups ("train/loss")."""
         self._file.write(json.dumps({"step": step, **scalars}) + "\n")
         self._file.flush()
+        for other in self._others:
+            other.log(step, scalars)
         for name, value in scalars.items():
             self._events.add_scalar(name, value, step)
 

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import logging
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +23,20 @@ from biolm.model.loading import has_head, load_model
 from biolm.progress import Progress
 from biolm.tokens.store import TokenStore
 from biolm.tokens.tokenizer import Tokenizer, check_belongs
+from biolm.tokens.words import word_table
 from biolm.training.config import PretrainConfig, changed
 from biolm.training.loop import train
+from biolm.training.ranks import Ranks
+from biolm.training.show import masked_passage
+from biolm.training.trackers import check_trackers, open_trackers
 
 logger = logging.getLogger(__name__)
 RUN_KIND = "run"
-VERSION = 1
-MAY_CHANGE = frozenset({"checkpoint_every", "keep_checkpoints"})
-"""Settings that a resumed run may be given anew: they do not reach the weights."""
+VERSION = 2
+MAY_CHANGE = frozenset(
+    {"checkpoint_every", "keep_checkpoints", "max_skipped", "parallel", "prepare_ahead", "track"}
+)
+"""Settings that a resumed run may be given anew: they do not reach the weights (but for rounding)."""
 
 
 def pretrain(
@@ -40,21 +48,25 @@ def pretrain(
     progress: Progress,
     *,
     resume: bool,
+    ranks: Ranks | None = None,
+    recipe: Mapping[str, Any] | None = None,
 ) -> Path:
     """Further-train the model `base` (folder or Hub name) on a token store; returns the folder `run/model`.
 
     `run` must be new, or with `resume` a run with the same settings, data and base, which goes on from its
-    newest valid checkpoint (one that has none yet starts anew; a finished one is left as it is).
-    Raises ArtifactError, ConfigError or ModelError before anything is written.
+    newest valid checkpoint (one that has none yet starts anew; a finished one is left as it is). It may go on
+    with another number of `ranks`. `recipe`: what the settings were made from, for the card.
+    Raises ArtifactError, ConfigError or ModelError before anything is written; Stopped where it was asked to stop.
     """
+    check_trackers(config.track)
     folder = resolve_folder(base, weights=True)
     check_belongs(tokenizer, folder)
     if store.vocabulary.hash != tokenizer.vocabulary.hash:
         raise ModelError(f"{store.folder} was tokenized by another tokenizer than {tokenizer.name}")
-    choose_device(config.device)
+    ranks = ranks or Ranks(choose_device(config.device))
     if "train" not in store.splits:
-        raise ArtifactError(f"{store.folder} has no training split; build the corpus with another --split")
-    started = _started_with(store, base, folder, config)
+        raise ArtifactError(f"{store.name} has no training split; {store.remedy}")
+    started = _started_with(store, base, folder, config, recipe)
     model_folder = run / "model"
     check_out(run, resume=resume)
     if _is_run(run):
@@ -70,24 +82,43 @@ def pretrain(
     )
     if not started["base"]["language_model_head"]:
         logger.info("%s has no language-model head: a new one starts from the corpus's unigrams", folder.name)
-    run.mkdir(parents=True, exist_ok=True)
-    with exclusive(run):
-        write_json(run / "config.json", started)
-        trained = train(model, store, run, config, progress)
-        save_model(
+    with ExitStack() as held:
+        listeners: list[Any] = []
+        if ranks.first:
+            run.mkdir(parents=True, exist_ok=True)
+            held.enter_context(exclusive(run))
+            write_json(run / "config.json", started)
+            if config.track:
+                listeners.append(held.enter_context(open_trackers(config.track, run, started)))
+        trained = train(
             model,
-            tokenizer.stock,
-            model_folder,
-            tokenizer_hash=tokenizer.vocabulary.hash,
-            **{part: started[part] for part in ("base", "data", "config")},
-            trained={
-                "steps": trained.counters.step,
-                "tokens": trained.counters.tokens,
-                "masked_tokens": trained.counters.masked_tokens,
-                "passages": trained.counters.passages,
-                "truncated_tokens": trained.truncated_tokens,
-            },
+            store,
+            run,
+            config,
+            progress,
+            ranks=ranks,
+            words=word_table(tokenizer) if config.mask_unit == "word" else None,
+            listeners=listeners,
+            show=lambda row: logger.info("a masked passage: %s", masked_passage(row, tokenizer)),
         )
+        if ranks.first:
+            save_model(
+                model,
+                tokenizer.stock,
+                model_folder,
+                tokenizer_hash=tokenizer.vocabulary.hash,
+                **{part: started[part] for part in ("base", "data", "config", "recipe") if part in started},
+                trained={
+                    "steps": trained.counters.step,
+                    "tokens": trained.counters.tokens,
+                    "masked_tokens": trained.counters.masked_tokens,
+                    "passages": trained.counters.passages,
+                    "truncated_tokens": trained.truncated_tokens,
+                    "skipped_steps": dict(trained.counters.skipped),
+                    "ranks": ranks.count,
+                    "loss": trained.mean_loss,
+                },
+            )
     return model_folder
 
 
@@ -107,7 +138,13 @@ def read_run(run: Path) -> dict[str, Any]:
     return value
 
 
-def _started_with(store: TokenStore, base: str, folder: Path, config: PretrainConfig) -> dict[str, Any]:
+def _started_with(
+    store: TokenStore,
+    base: str,
+    folder: Path,
+    config: PretrainConfig,
+    recipe: Mapping[str, Any] | None,
+) -> dict[str, Any]:
     weights = {file.name: sha256_file(file) for file in sorted(folder.glob("*.safetensors"))}
     return {
         "kind": RUN_KIND,
@@ -119,7 +156,8 @@ def _started_with(store: TokenStore, base: str, folder: Path, config: PretrainCo
         },
         "data": {"tokens": store.fingerprint, **store.manifest["corpus"]},
         "tokenizer_hash": store.vocabulary.hash,
-        "config": dataclasses.asdict(config),
+        "config": json.loads(json.dumps(dataclasses.asdict(config))),
+        **({"recipe": dict(recipe)} if recipe else {}),
     }
 
 
@@ -133,7 +171,12 @@ def _is_run(run: Path) -> bool:
 
 def _check_same(run: Path, started: dict[str, Any], config: PretrainConfig) -> None:
     saved = read_run(run)
-    for part in ("version", "base", "data", "tokenizer_hash"):
+    if saved.get("version") != VERSION:
+        raise ArtifactError(
+            f"{run} was started by another version of biolm (run format {saved.get('version')}, this one writes "
+            f"{VERSION}), whose steps cannot be repeated; choose another --out"
+        )
+    for part in ("base", "data", "tokenizer_hash"):
         if saved.get(part) != started[part]:
             raise ConfigError(
                 f"{run} was started with another {part.replace('_', ' ')}; choose another --out"

@@ -1,0 +1,85 @@
+"""One forward pass on many ranks: a copy on each (DDP), or shards of weights, gradients and state (FSDP2)."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch.distributed.tensor import DTensor
+
+from biolm.model.families import family_of
+from biolm.model.training_forward import PackedMaskedLM, accumulate_embedding_sparsely
+from biolm.training.config import PretrainConfig
+from biolm.training.ranks import Ranks
+
+
+class Parallel:
+    """The module to call, and what the way of dividing work asks for around it."""
+
+    def __init__(self, model: Any, ranks: Ranks, config: PretrainConfig) -> None:
+        self.model = model
+        """The stock model, whose parameters are trained."""
+        self.sharded = ranks.count > 1 and config.parallel == "fsdp"
+        self._ddp: torch.nn.parallel.DistributedDataParallel | None = None
+        if config.activation_checkpointing:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        if ranks.device.type == "cpu" and not self.sharded:
+            accumulate_embedding_sparsely(model)
+        module: Any = PackedMaskedLM(model)
+        self._plain = module
+        if self.sharded:
+            _shard(module, ranks)
+        if config.compile != "off":
+            module = torch.compile(module, mode=config.compile)
+        if ranks.count > 1 and not self.sharded:
+            self._ddp = module = torch.nn.parallel.DistributedDataParallel(
+                module, gradient_as_bucket_view=True, broadcast_buffers=False
+            )
+        self.forward = module
+        """(RowTensors, labels) to (loss sum, hits); gradients follow."""
+        self.evaluate = self._plain if self._ddp is not None else module
+        """The same where no gradients are wanted: DDP has nothing to say there."""
+
+    def accumulating(self, *, last: bool) -> AbstractContextManager[Any]:
+        """Around a micro-step: gradients are added up between ranks in the last one of a step only."""
+        if self._ddp is not None and not last:
+            return self._ddp.no_sync()
+        if self.sharded:
+            self._plain.set_requires_gradient_sync(last)
+        return nullcontext()
+
+
+def whole_tensors(named: Mapping[str, torch.Tensor], *, keep: bool) -> dict[str, torch.Tensor]:
+    """Named tensors on the CPU, whole. Every rank must ask; those that do not `keep` get nothing.
+
+    One tensor at a time is gathered, so a rank that keeps nothing needs room for one.
+    """
+    found = {}
+    for name, tensor in named.items():
+        detached = tensor.detach()
+        whole = detached.full_tensor() if isinstance(detached, DTensor) else detached
+        if keep:
+            found[name] = whole.cpu().contiguous()
+    return found
+
+
+def trained_parameters(model: Any) -> dict[str, torch.nn.Parameter]:
+    """Parameters by name, a tied one once."""
+    return dict(model.named_parameters())
+
+
+def gradients(model: Any) -> Iterator[torch.Tensor]:
+    """The gradients that there are."""
+    for parameter in model.parameters():
+        if parameter.grad is not None:
+            yield parameter.grad
+
+
+def _shard(module: PackedMaskedLM, ranks: Ranks) -> None:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(ranks.device.type, (ranks.count,))
+    for layer in family_of(module.model.config).layers(module.model):
+        fully_shard(layer, mesh=mesh)
+    fully_shard(module, mesh=mesh)
