@@ -1,10 +1,12 @@
 """The arithmetic of training, against torch's own counter and against counting by hand."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
     BertConfig,
@@ -15,7 +17,12 @@ from transformers import (
     RobertaForMaskedLM,
 )
 
+from biolm.model.families import shortens
+from biolm.model.loading import load_model
+from biolm.model.masked_lm import loss_sum, packed_logits
+from biolm.tokens.tokenizer import load_tokenizer
 from biolm.training.flops import Amount, Shape, forward_flops, layer_flops, training_flops
+from conftest import rows_of, sentences
 
 SMALL = {
     "vocab_size": 100,
@@ -72,6 +79,20 @@ def test_modernbert_within_its_local_reach_is_what_torch_counts():
     turns = counter.get_flop_counts().get("ModernBertForMaskedLM.model.rotary_emb", {})
     ours = training_flops(shape, whole([5], [5], shape), last_layer_at_masked=False)
     assert ours == counter.get_total_flops() - sum(turns.values())
+
+
+@pytest.mark.parametrize("family", ["roberta", "bert"])
+def test_a_packed_step_is_what_torch_counts(family: str, tiny_roberta: Path, tiny_bert: Path):
+    """What biolm trains: windows of many lengths, the last layer and the head at masked positions."""
+    folder = tiny_roberta if family == "roberta" else tiny_bert
+    model = load_model(folder).train()
+    (row,) = rows_of(load_tokenizer(str(folder)), sentences(30), max_tokens=50, max_row_tokens=100_000)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        loss_sum(packed_logits(model, row), row.labels).backward()
+    shape = Shape.of(model.config)
+    amount = Amount.of(row.lengths, row.masked_per_window, shape)
+    assert shortens(model)
+    assert training_flops(shape, amount, last_layer_at_masked=True) == counter.get_total_flops()
 
 
 def test_pairs_of_a_local_layer_are_counted_one_by_one():

@@ -54,7 +54,6 @@ def foresee(
     config: PretrainConfig,
     prices: Mapping[str, float],
     progress: "Progress",
-    probe_seconds: float = PROBE_SECONDS,
 ) -> dict[str, Any]:
     """What a run of `config` on `store` from the base in `folder` will take, as one JSON object. Nothing is written."""
     from biolm.batches.examples import cut_examples
@@ -98,11 +97,11 @@ def foresee(
     )
     disk = disk_of(parameters, config)
     progress.start("probe", None, "s")
-    probe = probe_of(model, store, data, config, words, ranks)(probe_seconds)
+    probe = probe_of(model, store, data, config, words, ranks)(PROBE_SECONDS)
     progress.finish(f"{probe.samples} steps of {probe.sample_tokens:,.0f} tokens in {probe.seconds:.0f} s")
     seconds = seconds_here(plan, probe)
     here = {
-        "name": "this machine",
+        "name": "this machine, one device",
         "key": HERE,
         "gpus": 1 if ranks.device.type == "cuda" else 0,
         "measured": {**dataclasses.asdict(probe), "device": ranks.device.type},
@@ -204,7 +203,7 @@ def show(facts: dict[str, Any]) -> None:
     for machine in facts["machines"]:
         if machine.get("published"):
             notes.append(machine["published"])
-        table.add_row(*map(Text, _row(machine, len(notes))))
+        table.add_row(*map(Text, _row(machine, len(notes), run["tokens_per_step"])))
     wide_console().print(table)
     click.echo(facts["not_counted"])
     click.echo(facts["not_run"])
@@ -216,7 +215,7 @@ def show(facts: dict[str, Any]) -> None:
     )
 
 
-def _row(machine: dict[str, Any], note: int) -> list[str]:
+def _row(machine: dict[str, Any], note: int, step_tokens: float) -> list[str]:
     if machine.get("missing"):
         return [machine["name"], "–", "–", "–", machine["missing"]]
     seconds, measured = machine["seconds"], machine.get("measured")
@@ -232,8 +231,10 @@ def _row(machine: dict[str, Any], note: int) -> list[str]:
         speed = (
             f"{middle:,.1f} GFLOP/s ({low:,.1f} to {high:,.1f} in {measured['samples']} steps of "
             f"{measured['sample_tokens']:,.0f} tokens), {measured['tokens_per_second']:,.0f} tokens/s, measured; "
-            f"a matrix product reaches {peak:,.1f}; an update takes {measured['update_seconds']:.2g} s"
+            f"a step besides {measured['fixed_seconds']:.2g} s; a matrix product reaches {peak:,.1f}"
         )
+        if measured["sample_tokens"] < step_tokens / 4:
+            speed += "; larger steps did not fit the time, and are faster: the time is likely too long"
     gpu_hours = "–" if machine["gpu_hours"] is None else f"{machine['gpu_hours']:,.3g}"
     cost = "–" if machine["cost"] is None else f"{machine['cost']:,.2f}"
     return [machine["name"], took, gpu_hours, cost, speed]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,9 @@ from biolm.training.config import CHOICES, PretrainConfig
 
 if TYPE_CHECKING:
     from biolm.corpus.places import Place
+    from biolm.progress import Progress
+    from biolm.tokens.source import TextColumns
+    from biolm.tokens.store import TokenStore
 
 
 @click.command()
@@ -60,6 +64,12 @@ if TYPE_CHECKING:
     show_default=True,
     help="Split on which the final model is measured for its card, if the corpus has it.",
 )
+@click.option(
+    "--devices",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Train on so many GPUs (or, on a CPU, processes) of this machine; for several machines use torchrun.",
+)
 @column_options
 @quiet_option
 @settings_options(PretrainConfig, CHOICES)
@@ -75,11 +85,12 @@ def pretrain(
     tokenizer: str | None,
     resume: bool,
     evaluate_split: str,
+    devices: int | None,
     text_column: str | None,
     document_column: str | None,
     quiet: bool,
     **settings: Any,
-) -> None:
+) -> int:
     """Further-train a masked language model on CORPUS (a corpus, its token store, or data of others: `biolm tokenize`).
 
     The result, OUT/model, is a standard Hugging Face folder with its model card. OUT also holds the
@@ -94,43 +105,79 @@ def pretrain(
     config = dataclasses.replace(recipe.config if recipe else PretrainConfig(), **named)
     followed = facts_for_run(recipe, config) if recipe else None
 
-    from biolm.artifacts import cache_folder
+    if devices is not None and devices > 1 and "WORLD_SIZE" in os.environ:
+        raise ConfigError(
+            "--devices starts ranks, and torchrun has started this one already; give one of the two"
+        )
+
     from biolm.cli.dry_run import foresee, parse_prices, show
     from biolm.cli.tokenize import say_missing, tokens_of
-    from biolm.corpus.places import spelled
     from biolm.hub import resolve_folder
-    from biolm.model.device import choose_device
     from biolm.publishing.results import describe_run
-    from biolm.sources.sample import sample_model
     from biolm.tokens.source import TextColumns
     from biolm.tokens.tokenizer import check_belongs, load_tokenizer
     from biolm.training import run as runs
+    from biolm.training.ranks import join_ranks
 
-    choose_device(config.device)
     hourly = parse_prices(prices)
-    progress = progress_for(quiet)
-    base = base or (recipe.base if recipe else "roberta-base")
-    if base == EMBEDDED:
-        base = str(sample_model(cache_folder(), progress))
-    folder = resolve_folder(base, weights=True)
-    own = load_tokenizer(tokenizer or str(folder))
-    check_belongs(own, folder)
-    if out is not None:
-        runs.check_out(out, resume=resume)
     columns = TextColumns(text=text_column, document=document_column)
-    store = tokens_of(corpus, own, progress, columns)
-    if dry_run:
-        facts = foresee(store, own, folder, config, hourly, progress)
-        if as_json:
-            settled = {"base": base, "recipe": followed, "config": dataclasses.asdict(config)}
-            click.echo(json.dumps({**settled, **facts}))
-        else:
-            show(facts)
-        return
-    assert out is not None
-    say_missing(store, evaluate_split)
-    model = runs.pretrain(store, own, base, out, config, progress, resume=resume, recipe=followed)
-    describe_run(out, base, store, None if evaluate_split == "none" else evaluate_split, progress)
+    with join_ranks(config.device) as ranks:
+        progress = progress_for(quiet or not ranks.first)
+        with ranks.in_turn("tokens"):
+            base = _base(base or (recipe.base if recipe else "roberta-base"), progress)
+            folder = resolve_folder(base, weights=True)
+            own = load_tokenizer(tokenizer or str(folder))
+            check_belongs(own, folder)
+            if out is not None:
+                runs.check_out(out, resume=resume)
+            store = tokens_of(corpus, own, progress, columns)
+        if dry_run:
+            if not ranks.first:
+                return 0
+            facts = foresee(store, own, folder, config, hourly, progress)
+            if as_json:
+                settled = {"base": base, "recipe": followed, "config": dataclasses.asdict(config)}
+                click.echo(json.dumps({**settled, **facts}))
+            else:
+                show(facts)
+            return 0
+        assert out is not None
+        if devices is not None and devices > 1:
+            return _on_devices(devices)
+        if ranks.first:
+            say_missing(store, evaluate_split)
+        model = runs.pretrain(
+            store, own, base, out, config, progress, resume=resume, ranks=ranks, recipe=followed
+        )
+    if ranks.first:
+        describe_run(out, base, store, None if evaluate_split == "none" else evaluate_split, progress)
+        _say_next(model, corpus, columns, store)
+    return 0
+
+
+def _base(name: str, progress: "Progress") -> str:
+    """The base model's folder or Hub name."""
+    if name != EMBEDDED:
+        return name
+    from biolm.artifacts import cache_folder
+    from biolm.sources.sample import sample_model
+
+    return str(sample_model(cache_folder(), progress))
+
+
+def _on_devices(devices: int) -> int:
+    """Run this very command on several ranks; returns their exit code."""
+    from biolm.training.launch import launch
+
+    given_words: list[str] = list(click.get_current_context().find_root().obj)
+    at = next(place for place, word in enumerate(given_words) if word.partition("=")[0] == "--devices")
+    del given_words[at : at + (1 if "=" in given_words[at] else 2)]
+    return launch(given_words, devices)
+
+
+def _say_next(model: Path, corpus: "Place", columns: "TextColumns", store: "TokenStore") -> None:
+    from biolm.corpus.places import spelled
+
     click.echo(f"model  {model}")
     click.echo(f'next   biolm fill-mask {model} "Mutations in <mask> cause cancer."')
     measured = next((split for split in ("test", "validation") if split in store.splits), None)

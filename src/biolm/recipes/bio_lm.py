@@ -11,7 +11,7 @@ _NONE = "the original had no such thing"
 
 def bio_lm() -> Recipe:
     """The model card's run (huggingface.co/EMBO/bio-lm), and for what the card does not say, the code that made it:
-    github.com/source-data/soda-roberta, `smtag/train/train_lm.py` and `smtag/dataprep.py` (read 2026-11-26), on
+    github.com/source-data/soda-roberta, `smtag/train/train_lm.py` and `lm/dataprep.py` (read 2026-11-26), on
     the defaults of the transformers of January 2021.
 
     What differs for reasons of biolm's own: which tokens are masked and in which order passages come (other random
@@ -29,7 +29,10 @@ def bio_lm() -> Recipe:
             "examples_per_step": (64, f"{_CARD}: 16 per device on 4 V100, no accumulation"),
             "tokens_per_step": (None, f"{_CARD}: steps of passages"),
             "max_tokens": (512, f"{_CARD} (max_len=512)"),
-            "long_passages": ("truncate", "smtag/dataprep.py: truncation=True at 512 tokens"),
+            "long_passages": (
+                "truncate",
+                "lm/dataprep.py, later smtag/dataprep.py: truncation=True at 512 tokens",
+            ),
             "mask_rate": (0.15, _COLLATOR),
             "mask_rate_end": (None, _NONE),
             "mask_unit": ("token", _COLLATOR),

@@ -2,19 +2,17 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 
 from biolm.training.optimizer import like
-from biolm.training.parallel import trained_parameters
 
 
 class WeightAverage:
     """mean = decay x mean + (1 - decay) x weights, after each step that changed weights."""
 
-    def __init__(self, model: Any, decay: float) -> None:
-        self._parameters = trained_parameters(model)
+    def __init__(self, parameters: Mapping[str, torch.nn.Parameter], decay: float) -> None:
+        self._parameters = parameters
         self._decay = decay
         self._means = {name: weight.detach().clone() for name, weight in self._parameters.items()}
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from biolm.artifacts import new_folder, read_manifest, verify_files, write_manifest
 from biolm.errors import ArtifactError
 from biolm.training.optimizer import like, optimizer_state, restore_optimizer
-from biolm.training.parallel import trained_parameters, whole_tensors
+from biolm.training.parallel import whole_tensors
 from biolm.training.step import Trainer
 
 logger = logging.getLogger(__name__)
@@ -64,8 +64,8 @@ def save_checkpoint(
     Every rank must call; the first one writes, on the others weights are only gathered for it.
     """
     first = trainer.ranks.first
-    state, others = optimizer_state(trainer.model, trainer.optimizer)
-    weights = whole_tensors(trained_parameters(trainer.model), keep=first)
+    state, others = optimizer_state(trainer.parallel.parameters, trainer.optimizer)
+    weights = whole_tensors(trainer.parallel.parameters, keep=first)
     optimizer = whole_tensors(state, keep=first)
     average = whole_tensors(trainer.average.tensors(), keep=first) if trainer.average else {}
     out = folder / f"step-{counters.step:08d}"
@@ -141,19 +141,21 @@ def drop_checkpoints(folder: Path, *, beyond: int) -> None:
 
 def load_checkpoint(checkpoint: Checkpoint, trainer: Trainer) -> None:
     """Put weights, optimizer, average and what the guard knows back as they were, on any number of ranks."""
-    load_weights(checkpoint, trainer.model)
+    load_weights(checkpoint, trainer.parallel.parameters)
     tensors = load_file(checkpoint.path / "optimizer.safetensors")
-    restore_optimizer(trainer.model, trainer.optimizer, tensors, checkpoint.others)
+    restore_optimizer(trainer.parallel.parameters, trainer.optimizer, tensors, checkpoint.others)
     if trainer.average is not None:
         trainer.average.restore(load_file(checkpoint.path / "average.safetensors"))
     trainer.guard.restore(checkpoint.guard)
 
 
-def load_weights(checkpoint: Checkpoint, model: Any, *, averaged: bool = False) -> None:
+def load_weights(
+    checkpoint: Checkpoint, parameters: Mapping[str, torch.nn.Parameter], *, averaged: bool = False
+) -> None:
     """Put the weights back, or with `averaged` their exponential mean in their place."""
     weights = load_file(checkpoint.path / ("average.safetensors" if averaged else "weights.safetensors"))
     with torch.no_grad():
-        for name, parameter in trained_parameters(model).items():
+        for name, parameter in parameters.items():
             parameter.copy_(like(weights[name], parameter))
 
 

@@ -135,7 +135,7 @@ def seconds_here(plan: Plan, probe: ProbeResult) -> Seconds:
     """Steps and validations at the probe's speed; starting, checkpoints and the final measurement not counted."""
 
     def at(flops_per_second: float) -> float:
-        return plan.flops / flops_per_second + plan.steps * probe.update_seconds
+        return plan.flops / flops_per_second + plan.steps * probe.fixed_seconds
 
     return Seconds(
         value=at(probe.flops_per_second),

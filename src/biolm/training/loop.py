@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ import torch
 
 from biolm.batches.packing import PackedRow
 from biolm.corpus.engines import available_cores
-from biolm.errors import ModelError, Stopped
+from biolm.errors import ArtifactError, ModelError, Stopped
 from biolm.model.device import choose_device
 from biolm.progress import Progress
 from biolm.tokens.store import TokenStore
@@ -137,7 +137,6 @@ def train(
                     f"stopped by {why} after step {counters.step:,} of {total:,}, which is saved; "
                     "the same command with --resume goes on"
                 )
-    _put_final_weights(trainer, checkpoints)
     progress.finish(f"{counters.step:,} steps, {counters.tokens:,} tokens" + _skips(counters))
     return Trained(counters, total, data.truncated_tokens, _mean_loss(run) if ranks.first else None)
 
@@ -193,15 +192,23 @@ def _scalars(
     return found
 
 
-def _put_final_weights(trainer: Trainer, checkpoints: Path) -> None:
-    """The weights that become the model: of the last step or of the best checkpoint, averaged where that is set."""
-    averaged = trainer.average is not None
-    chosen = (best_checkpoint if trainer.config.final_weights == "best" else find_checkpoint)(checkpoints)
+def final_weights(run: Path, config: PretrainConfig, parameters: Mapping[str, torch.nn.Parameter]) -> None:
+    """Put the weights that become the model into `parameters`: of the last step or of the best checkpoint, averaged
+    where that is set. Raises ArtifactError where no checkpoint is whole."""
+    checkpoints = run / "checkpoints"
+    chosen = None
+    if config.final_weights == "best":
+        chosen = best_checkpoint(checkpoints)
+        if chosen is None:
+            logger.warning("nothing was validated, so the model is that of the last step")
+        else:
+            logger.info("the model is that of step %s, whose validation loss is lowest", chosen.counters.step)
+    chosen = chosen or find_checkpoint(checkpoints)
     if chosen is None:
-        return  # nothing was validated: the last step's
-    if trainer.config.final_weights == "best":
-        logger.info("the model is that of step %s, whose validation loss is lowest", chosen.counters.step)
-    load_weights(chosen, trainer.model, averaged=averaged)
+        raise ArtifactError(
+            f"{checkpoints} holds no whole checkpoint; the same command with --resume goes on"
+        )
+    load_weights(chosen, parameters, averaged=config.ema_decay is not None)
 
 
 def _mean_loss(run: Path) -> float | None:

@@ -6,18 +6,21 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from biolm.model.families import family_of
 from biolm.training.config import PretrainConfig
 
 
-def make_optimizer(model: Any, config: PretrainConfig) -> torch.optim.Optimizer:
+def make_optimizer(
+    model: Any, parameters: Mapping[str, torch.nn.Parameter], config: PretrainConfig
+) -> torch.optim.Optimizer:
     """AdamW (fused) or StableAdamW; weight decay on matrices only (biases and norms have one dimension).
 
-    Each group carries `lr_factor`, by which `set_rate` multiplies the schedule's rate.
+    `parameters`: the model's, by name. Each group carries `lr_factor`, by which `set_rate` multiplies the rate.
     """
     groups: dict[tuple[float, bool], list[torch.nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
+    for name, parameter in parameters.items():
         if parameter.requires_grad:
             factor = _layer_factor(name, model, config.layer_lr_decay)
             groups.setdefault((factor, parameter.dim() > 1), []).append(parameter)
@@ -29,8 +32,9 @@ def make_optimizer(model: Any, config: PretrainConfig) -> torch.optim.Optimizer:
     if config.optimizer == "stable-adamw":
         from optimi import StableAdamW
 
+        whole = not any(isinstance(parameter, DTensor) for parameter in parameters.values())
         stable: torch.optim.Optimizer = StableAdamW(
-            described, lr=config.lr_peak, betas=betas, eps=config.adam_epsilon, foreach=True, triton=False
+            described, lr=config.lr_peak, betas=betas, eps=config.adam_epsilon, foreach=whole, triton=False
         )
         return stable
     return torch.optim.AdamW(described, lr=config.lr_peak, betas=betas, eps=config.adam_epsilon, fused=True)
@@ -57,7 +61,7 @@ def learning_rate(step: int, total_steps: int, config: PretrainConfig) -> float:
 
 
 def optimizer_state(
-    model: Any, optimizer: torch.optim.Optimizer
+    parameters: Mapping[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The optimizer's tensors by "parameter name/part" (and "group N/part"), and what is no tensor.
 
@@ -65,7 +69,7 @@ def optimizer_state(
     """
     tensors: dict[str, torch.Tensor] = {}
     others: dict[str, Any] = {}
-    for name, parameter in model.named_parameters():
+    for name, parameter in parameters.items():
         for part, value in optimizer.state.get(parameter, {}).items():
             _put(f"{name}/{part}", value, tensors, others)
     for number, group in enumerate(optimizer.param_groups):
@@ -76,13 +80,12 @@ def optimizer_state(
 
 
 def restore_optimizer(
-    model: Any,
+    parameters: Mapping[str, torch.nn.Parameter],
     optimizer: torch.optim.Optimizer,
     tensors: Mapping[str, torch.Tensor],
     others: Mapping[str, Any],
 ) -> None:
     """Put saved state back; the parameters' names decide what belongs where."""
-    parameters = dict(model.named_parameters())
     for key, value in [*tensors.items(), *others.items()]:
         owner, _, part = key.rpartition("/")
         if owner in parameters:
@@ -96,8 +99,6 @@ def restore_optimizer(
 
 def like(value: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
     """A whole tensor on a parameter's device and, where the parameter is sharded, divided as it is."""
-    from torch.distributed.tensor import DTensor, distribute_tensor
-
     value = value.to(parameter.device)
     if isinstance(parameter, DTensor):
         return distribute_tensor(value, parameter.device_mesh, parameter.placements, src_data_rank=None)

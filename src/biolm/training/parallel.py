@@ -1,6 +1,6 @@
 """One forward pass on many ranks: a copy on each (DDP), or shards of weights, gradients and state (FSDP2)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -33,8 +33,10 @@ class Parallel:
             module = torch.compile(module, mode=config.compile)
         if ranks.count > 1 and not self.sharded:
             self._ddp = module = torch.nn.parallel.DistributedDataParallel(
-                module, gradient_as_bucket_view=True, broadcast_buffers=False
+                module, gradient_as_bucket_view=True, forward_sync_buffers=False
             )
+        self.parameters = dict(model.named_parameters())
+        """By name, a tied one once; with FSDP2 the shards, which the modules show only between steps."""
         self.forward = module
         """(RowTensors, labels) to (loss sum, hits); gradients follow."""
         self.evaluate = self._plain if self._ddp is not None else module
@@ -47,6 +49,15 @@ class Parallel:
         if self.sharded:
             self._plain.set_requires_gradient_sync(last)
         return nullcontext()
+
+    def gradients(self) -> list[torch.Tensor]:
+        """The gradients that there are."""
+        return [weight.grad for weight in self.parameters.values() if weight.grad is not None]
+
+    def evaluated(self) -> None:
+        """To be called after a pass without gradients, which leaves FSDP2's weights gathered."""
+        if self.sharded:
+            self._plain.reshard()
 
 
 def whole_tensors(named: Mapping[str, torch.Tensor], *, keep: bool) -> dict[str, torch.Tensor]:
@@ -61,18 +72,6 @@ def whole_tensors(named: Mapping[str, torch.Tensor], *, keep: bool) -> dict[str,
         if keep:
             found[name] = whole.cpu().contiguous()
     return found
-
-
-def trained_parameters(model: Any) -> dict[str, torch.nn.Parameter]:
-    """Parameters by name, a tied one once."""
-    return dict(model.named_parameters())
-
-
-def gradients(model: Any) -> Iterator[torch.Tensor]:
-    """The gradients that there are."""
-    for parameter in model.parameters():
-        if parameter.grad is not None:
-            yield parameter.grad
 
 
 def _shard(module: PackedMaskedLM, ranks: Ranks) -> None:

@@ -24,8 +24,10 @@ from biolm.training.step import Trainer
 
 PEAK_SHARE = 0.05
 """Of the probe's time, for the device's matrix product."""
-SAMPLES = 4
-"""Steps that are to fit into the time."""
+SAMPLES = 2
+"""Large steps that are to fit into the time: rather few than small, since what is timed is what a run does."""
+LIKELY_SHARE = 0.4
+"""Of that peak, what the layers reach: a first guess, for sizing the steps alone."""
 MOST_SAMPLES = 12
 """With so many the probe ends early."""
 
@@ -43,16 +45,16 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeResult:
-    """What was measured. Operations per second are those of forward and backward; the optimizer's update is apart."""
+    """What was measured: a step takes `fixed_seconds` and its operations at `flops_per_second`."""
 
     flops_per_second: float
-    """Median of the samples."""
+    """Median of the samples, of what is beyond `fixed_seconds`."""
     slowest_flops_per_second: float
     fastest_flops_per_second: float
+    fixed_seconds: float
+    """Of a step however small: the optimizer's update, the norm of the gradients, launching kernels."""
     tokens_per_second: float
-    """Median of the samples, update included."""
-    update_seconds: float
-    """Of one optimizer's update, which is the same however large the step."""
+    """Median of the samples, all included."""
     peak_flops_per_second: float
     """The best of a plain matrix product, in the same precision."""
     samples: int
@@ -101,15 +103,8 @@ def probe_of(
 
             return Work(tokens=sum(int(row.lengths.sum()) for row in rows), flops=data.flops(rows), run=run)
 
-        def update() -> None:
-            trainer.optimizer.step()
-            if trainer.average is not None:
-                trainer.average.follow()
-            _wait_for(ranks)
-
         return measure(
             work,
-            update,
             whole_windows=len(data.steps.examples_of(0)),
             peak=lambda limit: matmul_peak(ranks.device, trainer.precision, seconds=limit),
             seconds=seconds,
@@ -120,17 +115,16 @@ def probe_of(
 
 def measure(
     work: Callable[[int, int], Work],
-    update: Callable[[], object],
     *,
     whole_windows: int,
     peak: Callable[[float], float],
     seconds: float,
 ) -> ProbeResult:
-    """Time steps until `seconds` are over.
+    """Time steps until `seconds` are over; at least one.
 
     `work(number, windows)` is step `number` of a run with so many windows in each; `whole_windows` are in a step of the
-    run in question. Steps grow, to warm up, until one is as long as lets SAMPLES fit, or whole; such steps are
-    timed, the first of them apart. `update` is the optimizer's update alone; `peak` takes seconds too.
+    run in question. Steps of one window tell what a step costs at least, growing ones how many windows let SAMPLES
+    fit, if not a whole step's; such steps are the samples, but for the first. `peak` takes seconds too.
     """
     started = time.perf_counter()
 
@@ -138,32 +132,61 @@ def measure(
         return seconds - (time.perf_counter() - started)
 
     best = peak(PEAK_SHARE * seconds)
-    windows, one = 1, work(0, 1)
-    took = _clocked(one.run)
-    samples = [(one, took)]  # the only one where there is no time for another
-    update_seconds = min(_clocked(update) for _ in range(2))
-    enough = left() / (SAMPLES + 2)
-    while windows < whole_windows and 4 * took < enough:
-        windows = min(whole_windows, 4 * windows)
-        took = _clocked(work(0, windows).run)
-    windows = max(1, min(whole_windows, round(windows * enough / took)))
-    timed: list[tuple[Work, float]] = []
-    while len(timed) <= MOST_SAMPLES and left() > max([took, *(took for _, took in timed)]):
-        one = work(len(timed) + 1, windows)
-        timed.append((one, _clocked(one.run)))
-    samples = timed[1:] if len(timed) > 2 else timed or samples
-    speeds = [one.flops / max(took - update_seconds, 1e-3 * took) for one, took in samples]
+    smallest = work(0, 1)
+    smallest.run()  # fills memory and caches, which a run does once
+    least = _clocked(smallest.run)
+    timed, fixed, longest = [(smallest, least)], 0.0, 0.0
+    if left() > 2 * least:
+        windows, fixed = _size(
+            work, smallest, least, whole_windows, LIKELY_SHARE * best, left() / (SAMPLES + 1)
+        )
+        timed = []
+        while not timed or (len(timed) <= MOST_SAMPLES and left() > longest):
+            one = work(len(timed) + 1, windows)
+            timed.append((one, _clocked(one.run)))
+            longest = max(longest, timed[-1][1])
+    samples = timed[1:] if len(timed) > 2 else timed
+    speeds = [one.flops / max(took - fixed, 1e-3 * took) for one, took in samples]
     return ProbeResult(
         flops_per_second=statistics.median(speeds),
         slowest_flops_per_second=min(speeds),
         fastest_flops_per_second=max(speeds),
+        fixed_seconds=fixed,
         tokens_per_second=statistics.median(one.tokens / took for one, took in samples),
-        update_seconds=update_seconds,
         peak_flops_per_second=best,
         samples=len(samples),
         sample_tokens=statistics.fmean(one.tokens for one, _ in samples),
         seconds=time.perf_counter() - started,
     )
+
+
+def _size(
+    work: Callable[[int, int], Work],
+    smallest: Work,
+    least: float,
+    whole_windows: int,
+    likely_flops_per_second: float,
+    seconds: float,
+) -> tuple[int, float]:
+    """How many windows make a step of about `seconds`, a whole one's at most; and what a step costs without any.
+
+    `smallest` is a step of one window and took `least`.
+    """
+    if whole_windows == 1:
+        return 1, 0.0
+    windows, flops = 1, smallest.flops
+    slope = min(least / flops, 1 / likely_flops_per_second)
+    fixed = least - slope * flops
+    while windows < whole_windows:
+        larger = [(count, work(0, count)) for count in (min(whole_windows, n * windows) for n in (4, 2))]
+        fitting = [(count, one) for count, one in larger if fixed + slope * one.flops < seconds]
+        if not fitting:
+            break
+        (windows, one), flops = fitting[0], fitting[0][1].flops
+        slope = max(_clocked(one.run) - least, 1e-3 * least) / (flops - smallest.flops)
+        fixed = max(0.0, least - slope * smallest.flops)
+    fits = int((seconds - fixed) / (slope * flops / windows))
+    return max(windows, min(whole_windows, fits)), fixed if windows > 1 else 0.0
 
 
 def _wait_for(ranks: Ranks) -> None:

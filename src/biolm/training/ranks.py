@@ -50,6 +50,10 @@ class Ranks:
         found: list[float] = together.tolist()
         return found
 
+    def wait_for_all(self) -> None:
+        """Return when every rank has come here."""
+        self.add_up([0.0])
+
     @contextmanager
     def in_turn(self, name: str) -> Iterator[None]:
         """Around work whose result the others find: rank 0 goes first, then the first of each machine."""

@@ -25,7 +25,7 @@ from biolm.tokens.store import TokenStore
 from biolm.tokens.tokenizer import Tokenizer, check_belongs
 from biolm.tokens.words import word_table
 from biolm.training.config import PretrainConfig, changed
-from biolm.training.loop import train
+from biolm.training.loop import final_weights, train
 from biolm.training.ranks import Ranks
 from biolm.training.show import masked_passage
 from biolm.training.trackers import check_trackers, open_trackers
@@ -74,14 +74,18 @@ def pretrain(
         if (model_folder / MANIFEST).is_file():
             logger.info("%s is finished already", run)
             return model_folder
-    model = load_model(
-        folder,
-        unigram_counts=store.unigram_counts(),
-        hidden_dropout=config.hidden_dropout,
-        attention_dropout=config.attention_dropout,
-    )
+
+    def loaded() -> Any:
+        return load_model(
+            folder,
+            unigram_counts=store.unigram_counts(),
+            hidden_dropout=config.hidden_dropout,
+            attention_dropout=config.attention_dropout,
+        )
+
     if not started["base"]["language_model_head"]:
         logger.info("%s has no language-model head: a new one starts from the corpus's unigrams", folder.name)
+    ranks.wait_for_all()  # each has looked at `run` before the first one writes into it
     with ExitStack() as held:
         listeners: list[Any] = []
         if ranks.first:
@@ -91,7 +95,7 @@ def pretrain(
             if config.track:
                 listeners.append(held.enter_context(open_trackers(config.track, run, started)))
         trained = train(
-            model,
+            loaded(),
             store,
             run,
             config,
@@ -102,6 +106,8 @@ def pretrain(
             show=lambda row: logger.info("a masked passage: %s", masked_passage(row, tokenizer)),
         )
         if ranks.first:
+            model = loaded()  # what was trained may lie in shards
+            final_weights(run, config, dict(model.named_parameters()))
             save_model(
                 model,
                 tokenizer.stock,

@@ -16,7 +16,7 @@ from biolm.training.averaging import WeightAverage
 from biolm.training.config import PretrainConfig
 from biolm.training.guard import Guard, LossScale, Reason
 from biolm.training.optimizer import make_optimizer, set_rate
-from biolm.training.parallel import Parallel, gradients
+from biolm.training.parallel import Parallel
 from biolm.training.ranks import Ranks
 
 
@@ -49,9 +49,9 @@ class Trainer:
         self.config = config
         self.precision = resolve_precision(config.precision, ranks.device)
         self.parallel = Parallel(self.model, ranks, config)
-        self.optimizer = make_optimizer(self.model, config)
+        self.optimizer = make_optimizer(self.model, self.parallel.parameters, config)
         self.guard = Guard(config.spike_factor, LossScale.of(self.precision))
-        self.average = WeightAverage(self.model, config.ema_decay) if config.ema_decay else None
+        self.average = WeightAverage(self.parallel.parameters, config.ema_decay) if config.ema_decay else None
 
     def step(self, number: int, rows: Sequence[PackedRow], *, rate: float, stop: bool = False) -> StepFacts:
         """Do step `number` (from 0) with this rank's rows; all ranks must, with equally many rows.
@@ -98,7 +98,7 @@ class Trainer:
         )
 
     def _norm(self) -> torch.Tensor:
-        norm = torch.nn.utils.get_total_norm(list(gradients(self.model)))
+        norm = torch.nn.utils.get_total_norm(self.parallel.gradients())
         return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
     def _update(self, norm: float, scale: float, rate: float) -> None:
@@ -106,7 +106,7 @@ class Trainer:
         if self.config.clip_norm is not None and norm > self.config.clip_norm:
             factor *= self.config.clip_norm / (norm + 1e-6)  # as torch.nn.utils.clip_grad_norm_
         if factor != 1.0:
-            torch._foreach_mul_(list(gradients(self.model)), factor)
+            torch._foreach_mul_(self.parallel.gradients(), factor)
         set_rate(self.optimizer, rate)
         self.optimizer.step()
         if self.average is not None:

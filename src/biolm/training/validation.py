@@ -57,6 +57,7 @@ class Validation:
                         row_tensors(trainer.model, row), to_device(row.labels, trainer.ranks.device)
                     )
                 sums += torch.stack([loss.double(), hits.double(), loss.new_full((), row.masked).double()])
+        trainer.parallel.evaluated()
         trainer.model.train()
         loss_sum, hit_sum, masked = trainer.ranks.add_up(sums.tolist())
         return {
