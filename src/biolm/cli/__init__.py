@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from biolm import __version__
-from biolm.errors import BiolmError
+from biolm.errors import BiolmError, Stopped
 
 COMMANDS = {
     "sample": "biolm.cli.sample:sample",
@@ -80,6 +80,10 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(f"{message}; see `{command} --help`")
     except click.ClickException as error:
         _fail(error.format_message())
+    except Stopped as error:
+        if os.environ.get("RANK", "0") != "0":
+            sys.exit(error.exit_code)  # the first rank speaks
+        _fail(str(error), error.exit_code)
     except BiolmError as error:
         _fail(str(error), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
