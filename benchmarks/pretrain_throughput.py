@@ -1,13 +1,22 @@
 """Useful tokens per second of biolm's training step against the Hugging Face Trainer's, at roberta-base's size.
 
-Arms, alternating, one step of 16 passages each in every round:
+Arms, alternating, one optimizer step in every round:
 
-  biolm                 packed row, head on masked positions, dropout 0 (biolm's defaults)
+  biolm                 16 passages in a packed row, at biolm's defaults
   padded                Trainer, 16 per batch, dynamic padding, its defaults, the model's dropout 0.1
   padded_same_dropout   the same with dropout 0, as biolm
   length_grouped        Trainer, train_sampling_strategy="group_by_length", dropout 0.1
   grouped_512           Trainer, passages concatenated and cut into blocks of 512 (run_mlm's group_texts),
                         8 blocks, dropout 0.1
+
+and, to see where the gain comes from, biolm with one thing taken away:
+
+  no_dropout            hidden and attention dropout 0.1 instead
+  head_at_masked        head and last layer at every position, as the stock model computes them
+  last_layer_at_masked  the last layer at every position
+  sparse_embedding      the embedding's gradient as a matrix of the vocabulary's size
+  allocator             glibc's default: large blocks mapped anew each time
+  packing               16 rows of one passage each, gradients added up: no packing, and no padding either
 
 Passages are what the model card's data are: abstracts and figure legends of papers, drawn anew in each round from
 --papers (without it, from the sample's eight full papers: 25 passages). Those of a round are the same for all arms but
@@ -16,14 +25,19 @@ its order, so that this arm's ratio is that of all its tokens to all its seconds
 group nothing: give --papers for this arm). The other ratios are medians of
 rounds. A token is useful when it belongs to a passage: padding is not.
 
-Random weights, fp32 on CPU, all cores. Every measurement is a process of its own, warmed by one forward and backward
-pass on two passages, so that biolm's setting of the allocator does not reach the Trainer. Sizes: ROUNDS x 5 arms; on
-two cores an arm takes 10 to 90 seconds, so all of it about 15 minutes; cells are kept and an interrupted run goes on.
+`peak_fraction`: floating-point operations of biolm's step (formula: `biolm/training/flops.py`) by its seconds, as a
+share of what the machine's matrix product of 2048 reaches: the mean of its best rates in the 1.5 s before and after
+the step, in the same process.
 
-    python benchmarks/pretrain_throughput.py [--rounds 3] [--papers FOLDER] [--tokenizer FOLDER] [--save]
+Random weights, fp32 on CPU, all cores. Every measurement is a process of its own, warmed by one forward and backward
+pass on two passages, so that biolm's setting of the allocator does not reach the Trainer. Sizes: ROUNDS x 11 arms; on
+two cores an arm takes 10 to 90 seconds, so 5 rounds about 35 minutes; cells are kept and an interrupted run goes on.
+
+    python benchmarks/pretrain_throughput.py [--rounds 5] [--papers FOLDER] [--tokenizer FOLDER] [--save]
 """
 
 import argparse
+import dataclasses
 import functools
 import json
 import subprocess
@@ -49,23 +63,36 @@ from biolm.artifacts import cache_folder
 from biolm.batches.examples import cut_examples
 from biolm.batches.masking import Masker
 from biolm.batches.packing import pack_rows
-from biolm.model.attention import PACKED, PassageLengths
+from biolm.model import masked_lm, training_forward
+from biolm.model.attention import PACKED
+from biolm.model.families import family_of, shorten_last_layer
+from biolm.model.passages import PassageLengths
 from biolm.records import Article
 from biolm.sources import read_source
 from biolm.sources.sample import PAPERS_MEMBERS, sample_model, sample_papers
 from biolm.tokens.store import TokenSplit
 from biolm.tokens.tokenizer import Tokenizer, load_tokenizer
 from biolm.training.config import PretrainConfig
-from biolm.training.loop import optimizer_step
+from biolm.training.flops import Amount, Shape, training_flops
 from biolm.training.memory import keep_large_blocks
-from biolm.training.optimizer import make_optimizer
+from biolm.training.ranks import Ranks
+from biolm.training.step import Trainer as BiolmTrainer
 from harness import cell, finish, median
 
 NAME = "pretrain_throughput"
 BATCH = 16
 POOL = 64
 VOCABULARY = 50265  # roberta-base
-ARMS = ("biolm", "padded", "padded_same_dropout", "length_grouped", "grouped_512")
+PEERS = ("padded", "padded_same_dropout", "length_grouped", "grouped_512")
+WITHOUT = (
+    "no_dropout",
+    "head_at_masked",
+    "last_layer_at_masked",
+    "sparse_embedding",
+    "allocator",
+    "packing",
+)
+ARMS = ("biolm", *PEERS, *WITHOUT)
 
 
 def passages(papers: str | None, turn: int) -> list[str]:
@@ -99,13 +126,22 @@ def new_model(dropout: float) -> RobertaForMaskedLM:
     )
 
 
-def time_biolm(tokenizer: Tokenizer, encoded: list[list[int]]) -> dict[str, float]:
-    """One step over the passages in rows of biolm's default size."""
-    config = PretrainConfig()
-    model = new_model(0.0)
+def time_biolm(tokenizer: Tokenizer, encoded: list[list[int]], without: str | None) -> dict[str, float]:
+    """One step over the passages in rows of biolm's default size, with one thing taken away or none."""
+    rate = 0.1 if without == "no_dropout" else 0.0
+    config = PretrainConfig(hidden_dropout=rate, attention_dropout=rate)
+    model = new_model(rate)
     model.set_attn_implementation(PACKED)
-    model.train()
-    optimizer = make_optimizer(model, config)
+    if without != "last_layer_at_masked":
+        shorten_last_layer(model)
+    if without != "allocator":
+        keep_large_blocks()
+    trainer = BiolmTrainer(model, Ranks(torch.device("cpu")), config)
+    if without == "sparse_embedding":
+        del family_of(model.config).embedding(model).forward
+    if without == "head_at_masked":
+        masked_lm.logits_at_masked = logits_everywhere
+        training_forward.logits_at_masked = logits_everywhere
     offsets = np.concatenate([[0], np.cumsum([len(ids) for ids in encoded])]).astype(np.int64)
     count = len(encoded)
     split = TokenSplit(
@@ -118,17 +154,30 @@ def time_biolm(tokenizer: Tokenizer, encoded: list[list[int]]) -> dict[str, floa
     )
     examples = cut_examples(split, tokenizer.vocabulary, max_tokens=512)
     masker = Masker(tokenizer.vocabulary, config.masking, purpose="train mask", seed=1)
-
-    keep_large_blocks()
-    warm_up(model, encoded, packed=True)
-    started = time.perf_counter()
     index = np.arange(len(examples))
-    rows = pack_rows(examples, index, masker, epoch=0, max_row_tokens=config.max_row_tokens)
-    optimizer_step(model, optimizer, rows, rate=5e-5, config=config)
+    budget = 1 if without == "packing" else config.max_row_tokens
+
+    warm_up(model, encoded, packed=True)
+    before = matmul_peak()
+    started = time.perf_counter()
+    rows = pack_rows(examples, index, masker, epoch=0, max_row_tokens=budget)
+    trainer.step(0, rows, rate=5e-5)
     seconds = time.perf_counter() - started
-    masked = sum(len(row.labels) for row in rows)
-    lengths = examples.lengths(index)
-    return {"tokens": int(lengths.sum()), "seconds": seconds, "flops": flops(lengths, masked)}
+    shape = Shape.of(model.config)
+    flops = sum(training_flops(shape, Amount.of(row.lengths, row.masked_per_window, shape)) for row in rows)
+    return {
+        "tokens": int(examples.lengths(index).sum()),
+        "seconds": seconds,
+        "flops": flops,
+        "peak": (before + matmul_peak()) / 2,
+    }
+
+
+def logits_everywhere(model: Any, row: masked_lm.RowTensors) -> torch.Tensor:
+    """What the stock model does: the whole last layer, the head on every token, and then those that count."""
+    whole = dataclasses.replace(row.passages, queries=None)
+    hidden = model.base_model(input_ids=row.input_ids, position_ids=row.position_ids, passages=whole)[0][0]
+    return family_of(model.config).logits(model, hidden).index_select(0, row.masked)
 
 
 def warm_up(model: Any, encoded: list[list[int]], *, packed: bool) -> None:
@@ -141,15 +190,6 @@ def warm_up(model: Any, encoded: list[list[int]], *, packed: bool) -> None:
     else:
         model(input_ids=ids, labels=ids).loss.backward()
     model.zero_grad(set_to_none=True)
-
-
-def flops(lengths: np.ndarray, masked: int) -> float:
-    """Multiply-adds counted twice, forward and twice that backward, of roberta-base on packed passages."""
-    layers, width, inner = 12, 768, 3072
-    matrices = layers * (4 * width * width + 2 * width * inner) * int(lengths.sum())
-    attention = layers * 2 * width * int((lengths.astype(np.int64) ** 2).sum())
-    head = (width * width + width * VOCABULARY) * masked
-    return 6.0 * (matrices + attention + head)
 
 
 class StepTime(TrainerCallback):
@@ -223,7 +263,7 @@ def length_grouped_batch(rows: list[list[int]], turn: int, rounds: int) -> list[
     return [rows[i] for i in batches[int((turn + 0.5) / rounds * len(batches))]]
 
 
-def matmul_peak(seconds: float = 3.0) -> dict[str, float]:
+def matmul_peak(seconds: float = 1.5) -> float:
     """The best rate of an fp32 matrix product of 2048, in floating-point operations per second."""
     a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
     best, until = 0.0, time.perf_counter() + seconds
@@ -231,15 +271,13 @@ def matmul_peak(seconds: float = 3.0) -> dict[str, float]:
         started = time.perf_counter()
         torch.mm(a, b)
         best = max(best, 2 * 2048**3 / (time.perf_counter() - started))
-    return {"flops_per_second": best}
+    return best
 
 
 def measure(
     arm: str, turn: int, rounds: int, papers: str | None, tokenizer_folder: str | None
 ) -> dict[str, float]:
     """One cell of the grid, in this process."""
-    if arm == "peak":
-        return matmul_peak()
     transformers_logging.set_verbosity_error()
     tokenizer = load_tokenizer(tokenizer_folder or str(sample_model(cache_folder())))
     vocabulary = tokenizer.vocabulary
@@ -248,8 +286,8 @@ def measure(
         texts = texts[:POOL]
     content = [ids[:510] for ids in tokenizer.encode(texts)]
     whole = [[*vocabulary.prefix, *ids, *vocabulary.suffix] for ids in content]
-    if arm == "biolm":
-        return time_biolm(tokenizer, content[:BATCH])
+    if arm not in PEERS:
+        return time_biolm(tokenizer, content[:BATCH], None if arm == "biolm" else arm)
     rows = whole[:BATCH]
     if arm == "length_grouped":
         rows = length_grouped_batch(whole, turn, rounds)
@@ -286,7 +324,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--papers", help="file or folder of papers; the eight full ones of the sample without"
     )
@@ -300,7 +338,7 @@ def main() -> None:
         return
     label = Path(options.papers).resolve().name if options.papers else "sample"
     settings = {"rounds": options.rounds, "papers": options.papers, "tokenizer": options.tokenizer}
-    results: dict[str, list[dict[str, float]]] = {arm: [] for arm in (*ARMS, "peak")}
+    results: dict[str, list[dict[str, float]]] = {arm: [] for arm in ARMS}
     for turn in range(options.rounds):
         for arm in results:
             work = functools.partial(
@@ -310,25 +348,24 @@ def main() -> None:
             print(f"round {turn + 1}: {arm} {results[arm][-1]}", flush=True)
 
     speed = {arm: [run["tokens"] / run["seconds"] for run in results[arm]] for arm in ARMS}
-    print(f"\n{'arm':<22}{'useful tokens/s (median)':>26}{'min':>9}{'max':>9}{'ratio':>9}")
+    print(f"\n{'arm':<30}{'useful tokens/s (median)':>26}{'min':>9}{'max':>9}{'ratio':>9}")
     result: dict[str, Any] = {}
     for arm in ARMS:
         values = speed[arm]
         ratio = median([ours / theirs for ours, theirs in zip(speed["biolm"], values, strict=True)])
         if arm == "length_grouped":
             ratio = total_speed(results["biolm"]) / total_speed(results[arm])
-        print(f"{arm:<22}{median(values):>26.1f}{min(values):>9.1f}{max(values):>9.1f}{ratio:>9.2f}")
+        name = f"biolm without: {arm}" if arm in WITHOUT else arm
+        print(f"{name:<30}{median(values):>26.1f}{min(values):>9.1f}{max(values):>9.1f}{ratio:>9.2f}")
+        if arm in WITHOUT:
+            result[f"gain_of_{arm}"] = round(ratio, 3)
+            continue
         result[f"tokens_per_second_{arm}"] = round(median(values), 1)
         if arm != "biolm":
             result[f"ratio_{arm}"] = round(ratio, 2)
-    reached = [
-        run["flops"] / run["seconds"] / peak["flops_per_second"]
-        for run, peak in zip(results["biolm"], results["peak"], strict=True)
-    ]
+    reached = [run["flops"] / run["seconds"] / run["peak"] for run in results["biolm"]]
     result["peak_fraction"] = round(median(reached), 3)
-    result["peak_gflops_per_second"] = round(
-        median([p["flops_per_second"] for p in results["peak"]]) / 1e9, 1
-    )
+    result["peak_gflops_per_second"] = round(median([run["peak"] for run in results["biolm"]]) / 1e9, 1)
     result["rounds"], result["passages_per_step"] = options.rounds, BATCH
     result["papers"] = label
     result["useful_tokens_per_step"] = median([run["tokens"] for run in results["biolm"]])

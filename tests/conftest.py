@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# For torch, here and in what tests start: threads of tiny models only wait for each other, for minutes on busy cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from pathlib import Path
 

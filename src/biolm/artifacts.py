@@ -121,6 +121,13 @@ def exclusive(folder: Path, *, what: Path | None = None) -> Iterator[None]:
         os.close(handle)
 
 
+def clear_leftovers(folder: Path) -> None:
+    """Remove the files that killed writers left half written in a folder that the caller alone writes."""
+    for path in folder.glob(".*.partial"):
+        if path.is_file():
+            path.unlink()
+
+
 def check_free(out: Path) -> None:
     """Raise ArtifactError unless nothing, or a folder of nothing but a killed writer's leftovers, lies at `out`.
 
@@ -193,10 +200,12 @@ def read_manifest(folder: Path, *, kind: str, version: int | tuple[int, ...], re
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read ({error}); {remedy}") from None
     manifest = check_manifest(data, str(folder), kind=kind, version=version, remedy=remedy)
-    files: Mapping[str, Mapping[str, Any]] = manifest.get("files", {})
+    files = manifest.get("files", {})
+    if not isinstance(files, dict) or not all(_describes_file(facts) for facts in files.values()):
+        raise ArtifactError(f"{path} is damaged: its list of files is none; {remedy}")
     for name, facts in files.items():
         file = folder / name
-        if not file.is_file() or file.stat().st_size != facts.get("bytes"):
+        if not file.is_file() or file.stat().st_size != facts["bytes"]:
             raise ArtifactError(f"{file} is missing or has another size than {path} says; {remedy}")
     return manifest
 
@@ -229,6 +238,10 @@ def verify_files(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
         for name, facts in files.items()
         if not (folder / name).is_file() or sha256_file(folder / name) != facts["sha256"]
     ]
+
+
+def _describes_file(facts: Any) -> bool:
+    return isinstance(facts, dict) and facts.keys() >= {"bytes", "sha256"}
 
 
 def _is_leftover(path: Path) -> bool:

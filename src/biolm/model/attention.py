@@ -102,8 +102,6 @@ def _one_by_one(
         band = None if window is None or length <= window else _band(length, window, q.device)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=band, dropout_p=dropout, scale=scaling)
         parts.append(out.transpose(1, 2))
-    if not parts:
-        return query.transpose(1, 2)  # nothing asked for
     return torch.cat(parts, dim=1)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
 
 from biolm.model.attention import attend
 from biolm.model.passages import PassageLengths
@@ -66,11 +67,21 @@ def shorten_last_layer(model: Any) -> None:
     if getattr(getattr(layer, "attn", None), "sliding_window", None) is not None:
         return
     layer.forward = functools.partial(_last_forward, layer, family.last_layer)
+    layer.shortened = True
 
 
 def shortens(model: Any) -> bool:
     """Whether `shorten_last_layer` was done to a model."""
-    return "forward" in vars(family_of(model.config).layers(model)[-1])
+    return getattr(family_of(model.config).layers(model)[-1], "shortened", False)
+
+
+def compute_again(model: Any) -> None:
+    """Let each layer keep its input alone, and compute its activations again in the backward pass.
+
+    transformers' own switch has another name in each release, and from 5.23 on passes over a shortened last layer.
+    """
+    for layer in family_of(model.config).layers(model):
+        layer.forward = functools.partial(checkpoint, layer.forward, use_reentrant=False)
 
 
 def _last_forward(

@@ -70,7 +70,11 @@ class Scores:
 
 
 def row_tensors(model: Any, row: Row) -> RowTensors:
-    """A row on the device of a model from `load_model`, without waiting for the device."""
+    """A row on the device of a model from `load_model`, without waiting for the device.
+
+    One without masked positions goes whole through the last layer: DDP and FSDP2 want gradients, of zeros here, of
+    every weight, its keys' and values' too.
+    """
     device = model.device
     positions = np.asarray(row.masked_positions)
     labels = getattr(row, "labels", None)
@@ -79,7 +83,7 @@ def row_tensors(model: Any, row: Row) -> RowTensors:
     passages = PassageLengths.of(
         row.segments,
         device,
-        queries=positions if shortens(model) else None,
+        queries=positions if shortens(model) and len(positions) else None,
         bucketed=device.type == "cuda" and not _varlen(model),
     )
     return RowTensors(

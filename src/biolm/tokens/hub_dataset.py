@@ -138,12 +138,11 @@ def find_files(address: HubAddress, answer: HubAnswer, library: Any) -> HubFiles
     listed: dict[str, list[str]] = {}
     for split, files in (builder.config.data_files or {}).items():
         for file in map(str, files):
-            named = split_in(file.rpartition(f"@{answer.commit}/")[2])
-            # Without a card that says otherwise the library takes eval.jsonl for a test split.
-            mistaken = (
-                split == "test" and named is not None and named[1] == "eval" and not answer.card_has_configs
-            )
-            word = "eval" if mistaken else str(split)
+            word = str(split)
+            if word == "test" and not answer.card_has_configs:
+                # Going by names, the library takes eval.jsonl for a test split.
+                named = split_in(file.rpartition(f"@{answer.commit}/")[2])
+                word = "eval" if named is not None and named[1] == "eval" else word
             listed.setdefault(word, []).append(file)
     known, others = known_splits(listed, address.name)
     splits = {split: listed[word] for split, word in known.items()}

@@ -1,6 +1,7 @@
 """Checkpoints without pickle: safetensors and JSON, written aside, checksummed, renamed."""
 
 import dataclasses
+import json
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from biolm.artifacts import new_folder, read_manifest, verify_files, write_manifest
+from biolm.artifacts import new_folder, read_manifest, sha256_file, verify_files, write_json, write_manifest
 from biolm.errors import ArtifactError
 from biolm.training.optimizer import like, optimizer_state, restore_optimizer
 from biolm.training.parallel import whole_tensors
@@ -20,6 +21,10 @@ from biolm.training.step import Trainer
 logger = logging.getLogger(__name__)
 KIND = "checkpoint"
 VERSION = 2
+STATE = "state.json"
+"""All that is no tensor. Beside the manifest, not in it, so that a checksum stands for it too."""
+FILES = ("weights.safetensors", "optimizer.safetensors", STATE)
+"""What every checkpoint has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +69,9 @@ def save_checkpoint(
     Every rank must call; the first one writes, on the others weights are only gathered for it.
     """
     first = trainer.ranks.first
-    state, others = optimizer_state(trainer.parallel.parameters, trainer.optimizer)
+    tensors, others = optimizer_state(trainer.parallel.parameters, trainer.optimizer)
     weights = whole_tensors(trainer.parallel.parameters, keep=first)
-    optimizer = whole_tensors(state, keep=first)
+    optimizer = whole_tensors(tensors, keep=first)
     average = whole_tensors(trainer.average.tensors(), keep=first) if trainer.average else {}
     out = folder / f"step-{counters.step:08d}"
     if not first or out.exists():
@@ -76,17 +81,16 @@ def save_checkpoint(
         save_file(optimizer, partial / "optimizer.safetensors")
         if average:
             save_file(average, partial / "average.safetensors")
-        write_manifest(
-            partial,
-            kind=KIND,
-            version=VERSION,
-            counters=dataclasses.asdict(counters),
-            validation_loss=validation_loss,
-            guard=trainer.guard.state(),
-            optimizer=others,
-            config=dataclasses.asdict(trainer.config),
-            ranks=trainer.ranks.count,
-        )
+        state = {
+            "counters": dataclasses.asdict(counters),
+            "validation_loss": validation_loss,
+            "guard": trainer.guard.state(),
+            "optimizer": others,
+            "config": dataclasses.asdict(trainer.config),
+            "ranks": trainer.ranks.count,
+        }
+        write_json(partial / STATE, state)
+        write_manifest(partial, kind=KIND, version=VERSION)
     losses = {path: _loss(path) for path in _newest_first(folder)}
     measured = {path: loss for path, loss in losses.items() if loss is not None}
     best = min(measured, key=lambda path: measured[path]) if measured else None
@@ -95,13 +99,14 @@ def save_checkpoint(
             shutil.rmtree(old)
 
 
-def find_checkpoint(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint whose files are all as its manifest says; damaged ones are named and passed over."""
+def find_checkpoint(folder: Path, *, say: bool = True) -> Checkpoint | None:
+    """The newest checkpoint whose files are all as its manifest says; damaged ones are passed over, which is `say`d."""
     for path in _newest_first(folder):
         try:
             return open_checkpoint(path)
         except ArtifactError as error:
-            logger.warning("skipping checkpoint %s: %s", path.name, error)
+            if say:
+                logger.warning("skipping checkpoint %s: %s", path.name, error)
     return None
 
 
@@ -119,24 +124,27 @@ def best_checkpoint(folder: Path) -> Checkpoint | None:
 
 def open_checkpoint(path: Path) -> Checkpoint:
     """A checkpoint, all of its checksums verified. Raises ArtifactError."""
-    manifest = read_manifest(path, kind=KIND, version=VERSION, rebuild="biolm pretrain")
-    damaged = verify_files(path, manifest)
+    manifest, state = _read(path)
+    try:
+        damaged = verify_files(path, manifest)
+    except OSError as error:
+        raise ArtifactError(f"{error.filename or path} cannot be read ({error.strerror})") from None
     if damaged:
-        raise ArtifactError(f"{damaged[0]} is damaged")
+        raise ArtifactError(f"{path / damaged[0]} is damaged")
     return Checkpoint(
-        path,
-        Counters(**manifest["counters"]),
-        manifest["validation_loss"],
-        manifest["guard"],
-        manifest["optimizer"],
+        path, Counters(**state["counters"]), state["validation_loss"], state["guard"], state["optimizer"]
     )
 
 
-def drop_checkpoints(folder: Path, *, beyond: int) -> None:
-    """Remove checkpoints of steps above `beyond`: a resumed run writes them anew, and they would count as newest."""
-    for path in _newest_first(folder):
-        if int(path.name[5:]) > beyond:
-            shutil.rmtree(path)
+def drop_checkpoints(folder: Path, *, beyond: int) -> int:
+    """Remove checkpoints of steps above `beyond`: a resumed run writes them anew, and they would count as newest.
+
+    What a killed process has not finished goes too. Returns how many checkpoints were removed.
+    """
+    dropped = [path for path in _newest_first(folder) if int(path.name[5:]) > beyond]
+    for path in [*dropped, *folder.glob(".step-*.partial")]:
+        shutil.rmtree(path)
+    return len(dropped)
 
 
 def load_checkpoint(checkpoint: Checkpoint, trainer: Trainer) -> None:
@@ -159,12 +167,25 @@ def load_weights(
             parameter.copy_(like(weights[name], parameter))
 
 
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Manifest and state, after a look at their own bytes and the sizes of the others."""
+    manifest = read_manifest(path, kind=KIND, version=VERSION, rebuild="biolm pretrain --resume")
+    lacking = [name for name in FILES if name not in manifest.get("files", {})]
+    if lacking:
+        raise ArtifactError(f"{path} is damaged: its manifest does not name {lacking[0]}")
+    try:
+        if sha256_file(path / STATE) != manifest["files"][STATE]["sha256"]:
+            raise ArtifactError(f"{path / STATE} is damaged")
+        return manifest, json.loads((path / STATE).read_bytes())
+    except OSError as error:
+        raise ArtifactError(f"{path / STATE} cannot be read ({error.strerror})") from None
+
+
 def _loss(path: Path) -> float | None:
     try:
-        manifest = read_manifest(path, kind=KIND, version=VERSION, rebuild="biolm pretrain")
+        loss: float | None = _read(path)[1]["validation_loss"]
     except ArtifactError:
         return None
-    loss: float | None = manifest["validation_loss"]
     return loss
 
 

@@ -18,6 +18,7 @@ from biolm.progress import Progress
 from biolm.tokens.store import TokenStore
 from biolm.tokens.words import WordTable
 from biolm.training.checkpoint import (
+    Checkpoint,
     Counters,
     best_checkpoint,
     drop_checkpoints,
@@ -81,9 +82,12 @@ def train(
     trainer = Trainer(model, ranks, config)
     validation = Validation(trainer, store)
     counters, checkpoints = Counters(), run / "checkpoints"
-    found = find_checkpoint(checkpoints)
+    found = find_checkpoint(checkpoints, say=ranks.first)
+    _check_agreed(found, checkpoints, ranks)
     if ranks.first:
-        drop_checkpoints(checkpoints, beyond=found.counters.step if found else -1)
+        dropped = drop_checkpoints(checkpoints, beyond=found.counters.step if found else -1)
+        if dropped and not found:
+            logger.warning("no checkpoint is whole, so the run starts again from its first step")
     if found:
         counters = found.counters
         load_checkpoint(found, trainer)
@@ -149,6 +153,17 @@ def set_threads(config: PretrainConfig, ranks: Ranks) -> None:
         torch.set_num_threads(max(1, available_cores() // ranks.on_machine))
 
 
+def _check_agreed(found: Checkpoint | None, checkpoints: Path, ranks: Ranks) -> None:
+    """Raise ArtifactError, on every rank, where another one found another checkpoint: each would train on its own."""
+    step = float(found.counters.step if found else -1)
+    total, squares = ranks.add_up([step, step * step])
+    if squares * ranks.count != total * total:
+        raise ArtifactError(
+            f"the ranks find different checkpoints in {checkpoints} (rank {ranks.rank} "
+            f"{found.path.name if found else 'none'}); give an --out that all machines share"
+        )
+
+
 def _advance(counters: Counters, facts: StepFacts, trainer: Trainer) -> Counters:
     return replace(
         counters,
@@ -192,9 +207,11 @@ def _scalars(
     return found
 
 
-def final_weights(run: Path, config: PretrainConfig, parameters: Mapping[str, torch.nn.Parameter]) -> None:
+def final_weights(
+    run: Path, config: PretrainConfig, parameters: Mapping[str, torch.nn.Parameter], *, last_step: int
+) -> int:
     """Put the weights that become the model into `parameters`: of the last step or of the best checkpoint, averaged
-    where that is set. Raises ArtifactError where no checkpoint is whole."""
+    where that is set. Returns their step. Raises ArtifactError where that checkpoint is not whole."""
     checkpoints = run / "checkpoints"
     chosen = None
     if config.final_weights == "best":
@@ -203,12 +220,15 @@ def final_weights(run: Path, config: PretrainConfig, parameters: Mapping[str, to
             logger.warning("nothing was validated, so the model is that of the last step")
         else:
             logger.info("the model is that of step %s, whose validation loss is lowest", chosen.counters.step)
-    chosen = chosen or find_checkpoint(checkpoints)
     if chosen is None:
-        raise ArtifactError(
-            f"{checkpoints} holds no whole checkpoint; the same command with --resume goes on"
-        )
+        chosen = find_checkpoint(checkpoints)
+        if chosen is None or chosen.counters.step != last_step:
+            raise ArtifactError(
+                f"{checkpoints} holds no whole checkpoint of step {last_step:,}, the last one; "
+                "the same command with --resume goes on"
+            )
     load_weights(chosen, parameters, averaged=config.ema_decay is not None)
+    return chosen.counters.step
 
 
 def _mean_loss(run: Path) -> float | None:

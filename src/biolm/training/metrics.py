@@ -43,7 +43,7 @@ class MetricsLog:
         with atomic_file(self._path) as partial:
             partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         self._file = self._path.open("a", encoding="utf-8")
-        self._events = SummaryWriter(run / "tensorboard", purge_step=step + 1 if step else None)
+        self._events = SummaryWriter(run / "tensorboard", purge_step=step + 1 if step else 0)
 
     def write(self, step: int, **scalars: float) -> None:
         """Record scalars of a step; names use "/" for groups ("train/loss")."""

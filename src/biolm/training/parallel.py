@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.distributed.tensor import DTensor
 
-from biolm.model.families import family_of
+from biolm.model.families import compute_again, family_of
 from biolm.model.training_forward import PackedMaskedLM, accumulate_embedding_sparsely
 from biolm.training.config import PretrainConfig
 from biolm.training.ranks import Ranks
@@ -22,7 +22,7 @@ class Parallel:
         self.sharded = ranks.count > 1 and config.parallel == "fsdp"
         self._ddp: torch.nn.parallel.DistributedDataParallel | None = None
         if config.activation_checkpointing:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            compute_again(model)
         if ranks.device.type == "cpu" and not self.sharded:
             accumulate_embedding_sparsely(model)
         module: Any = PackedMaskedLM(model)

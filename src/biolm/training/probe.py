@@ -1,5 +1,6 @@
 """How fast this machine trains: real steps of the real model on the run's own first windows, in a given time."""
 
+import functools
 import statistics
 import time
 from collections.abc import Callable
@@ -135,17 +136,17 @@ def measure(
     smallest = work(0, 1)
     smallest.run()  # fills memory and caches, which a run does once
     least = _clocked(smallest.run)
-    timed, fixed, longest = [(smallest, least)], 0.0, 0.0
-    if left() > 2 * least:
-        windows, fixed = _size(
-            work, smallest, least, whole_windows, LIKELY_SHARE * best, left() / (SAMPLES + 1)
-        )
-        timed = []
-        while not timed or (len(timed) <= MOST_SAMPLES and left() > longest):
-            one = work(len(timed) + 1, windows)
-            timed.append((one, _clocked(one.run)))
-            longest = max(longest, timed[-1][1])
-    samples = timed[1:] if len(timed) > 2 else timed
+    grow = functools.partial(_grow, work, smallest, least, whole_windows, LIKELY_SHARE * best)
+    windows, fixed, grown = grow(left() / (SAMPLES + 1))
+    if not grown:
+        windows, fixed, grown = grow(0.4 * left())  # rather one large step than some of a window
+    timed: list[tuple[Work, float]] = []
+    longest = max([least, *(took for _, took in grown)])
+    while len(timed) <= MOST_SAMPLES and left() > longest:
+        one = work(len(timed) + 1, windows)
+        timed.append((one, _clocked(one.run)))
+        longest = max(longest, timed[-1][1])
+    samples = timed[1:] if len(timed) > 2 else timed or grown[-1:] or [(smallest, least)]
     speeds = [one.flops / max(took - fixed, 1e-3 * took) for one, took in samples]
     return ProbeResult(
         flops_per_second=statistics.median(speeds),
@@ -160,33 +161,33 @@ def measure(
     )
 
 
-def _size(
+def _grow(
     work: Callable[[int, int], Work],
     smallest: Work,
     least: float,
     whole_windows: int,
     likely_flops_per_second: float,
     seconds: float,
-) -> tuple[int, float]:
-    """How many windows make a step of about `seconds`, a whole one's at most; and what a step costs without any.
-
-    `smallest` is a step of one window and took `least`.
-    """
-    if whole_windows == 1:
-        return 1, 0.0
+) -> tuple[int, float, list[tuple[Work, float]]]:
+    """(how many windows make a step of about `seconds`, a whole one's at most; what a step costs without any; the
+    steps that told so, with their times). `smallest` is a step of one window and took `least`."""
     windows, flops = 1, smallest.flops
     slope = min(least / flops, 1 / likely_flops_per_second)
     fixed = least - slope * flops
+    grown: list[tuple[Work, float]] = []
     while windows < whole_windows:
         larger = [(count, work(0, count)) for count in (min(whole_windows, n * windows) for n in (4, 2))]
         fitting = [(count, one) for count, one in larger if fixed + slope * one.flops < seconds]
         if not fitting:
             break
         (windows, one), flops = fitting[0], fitting[0][1].flops
-        slope = max(_clocked(one.run) - least, 1e-3 * least) / (flops - smallest.flops)
+        grown.append((one, _clocked(one.run)))
+        slope = max(grown[-1][1] - least, 1e-3 * least) / (flops - smallest.flops)
         fixed = max(0.0, least - slope * smallest.flops)
+    if not grown:
+        return 1, 0.0, []
     fits = int((seconds - fixed) / (slope * flops / windows))
-    return max(windows, min(whole_windows, fits)), fixed if windows > 1 else 0.0
+    return max(windows, min(whole_windows, fits)), fixed, grown
 
 
 def _wait_for(ranks: Ranks) -> None:

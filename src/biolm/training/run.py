@@ -11,6 +11,7 @@ from typing import Any
 from biolm.artifacts import (
     MANIFEST,
     check_free,
+    clear_leftovers,
     exclusive,
     sha256_file,
     write_json,
@@ -73,6 +74,8 @@ def pretrain(
         _check_same(run, started, config)
         if (model_folder / MANIFEST).is_file():
             logger.info("%s is finished already", run)
+            if ranks.first:
+                clear_leftovers(model_folder)
             return model_folder
 
     def loaded() -> Any:
@@ -91,6 +94,7 @@ def pretrain(
         if ranks.first:
             run.mkdir(parents=True, exist_ok=True)
             held.enter_context(exclusive(run))
+            clear_leftovers(run)
             write_json(run / "config.json", started)
             if config.track:
                 listeners.append(held.enter_context(open_trackers(config.track, run, started)))
@@ -107,7 +111,9 @@ def pretrain(
         )
         if ranks.first:
             model = loaded()  # what was trained may lie in shards
-            final_weights(run, config, dict(model.named_parameters()))
+            step = final_weights(
+                run, config, dict(model.named_parameters()), last_step=trained.counters.step
+            )
             save_model(
                 model,
                 tokenizer.stock,
@@ -116,6 +122,7 @@ def pretrain(
                 **{part: started[part] for part in ("base", "data", "config", "recipe") if part in started},
                 trained={
                     "steps": trained.counters.step,
+                    "weights_of_step": step,
                     "tokens": trained.counters.tokens,
                     "masked_tokens": trained.counters.masked_tokens,
                     "passages": trained.counters.passages,
@@ -187,9 +194,9 @@ def _check_same(run: Path, started: dict[str, Any], config: PretrainConfig) -> N
             raise ConfigError(
                 f"{run} was started with another {part.replace('_', ' ')}; choose another --out"
             )
+    before = {**dataclasses.asdict(PretrainConfig()), **saved["config"]}  # one that was added since is at its default
     settings = {
-        name: (getattr(config, name) if name in MAY_CHANGE else value)
-        for name, value in saved["config"].items()
+        name: (getattr(config, name) if name in MAY_CHANGE else value) for name, value in before.items()
     }
     differences = changed(config, settings)
     if differences:
