@@ -150,7 +150,11 @@ def pretrain(
             store, own, base, out, config, progress, resume=resume, ranks=ranks, recipe=followed
         )
     if ranks.first:
-        describe_run(out, base, store, None if evaluate_split == "none" else evaluate_split, progress)
+        split = None if evaluate_split == "none" else evaluate_split
+        results = describe_run(out, base, store, split, progress)
+        if results is not None:
+            figures = {name: "–" if v is None else f"{v:.4f}" for name, v in results["figures"].items()}
+            click.echo("   ".join(f"{name.replace('_', ' ')} {value}" for name, value in figures.items()))
         _say_next(model, corpus, columns, store)
     return 0
 

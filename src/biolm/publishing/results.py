@@ -15,6 +15,9 @@ from biolm.progress import Progress
 from biolm.publishing.card import write_model_card
 from biolm.tokens.store import TokenStore
 
+VERSION = 2
+"""Of `evaluation.json`; measured anew where it was written by another."""
+
 
 def describe_run(
     run: Path, base: str, store: TokenStore, split: str | None, progress: Progress
@@ -23,7 +26,8 @@ def describe_run(
 
     Returns the results (also in `run/evaluation.json`; measured once), or None where `split` is None or the
     corpus has no such split. A base without a language-model head is measured with the new one that training
-    started from.
+    started from. With them come the four `figures` with which EMBO/bio-lm's card describes its training, for
+    which the model alone is measured on the validation split.
     """
     model = run / "model"
     results = None
@@ -31,7 +35,12 @@ def describe_run(
         return None  # a card written with results stays
     if split is not None and split in store.splits:
         identity = sha256_json(
-            {"model": read_model_manifest(model)["files"], "tokens": store.fingerprint, "split": split}
+            {
+                "version": VERSION,
+                "model": read_model_manifest(model)["files"],
+                "tokens": store.fingerprint,
+                "split": split,
+            }
         )
         path = run / "evaluation.json"
         results = _measured_before(path, identity)
@@ -42,9 +51,31 @@ def describe_run(
             measured = evaluate(models, store, split, progress)
             names = {"model": "trained", "compare": "base"}
             results = {"identity": identity, **results_json(measured, split=split, names=names)}
+            validation = results if split == "validation" else None
+            if split != "validation" and "validation" in store.splits:
+                alone = evaluate({"model": models["model"]}, store, "validation", progress)
+                validation = results_json(alone, split="validation", names=names)
+            results["figures"] = _figures(read_model_manifest(model), results, validation)
             write_json(path, results)
     write_model_card(model, results)
     return results
+
+
+def _figures(
+    manifest: dict[str, Any], results: dict[str, Any], validation: dict[str, Any] | None
+) -> dict[str, float | None]:
+    """The model card's four; None for what was not measured."""
+
+    def value(measured: dict[str, Any] | None, metric: str) -> float | None:
+        found: float | None = measured["overall"][metric]["value"] if measured else None
+        return found
+
+    return {
+        "train_loss": manifest["trained"].get("loss"),
+        "eval_loss": value(validation, "loss"),
+        "eval_recall": value(validation, "recall_at_1"),
+        "test_recall": value(results if results["split"] == "test" else None, "recall_at_1"),
+    }
 
 
 def _measured_before(path: Path, identity: str) -> dict[str, Any] | None:

@@ -91,7 +91,9 @@ def restore_optimizer(
         if owner in parameters:
             parameter = parameters[owner]
             if isinstance(value, torch.Tensor):  # fused kernels want their counts on the device too
-                value = like(value, parameter) if value.shape == parameter.shape else value.to(parameter.device)
+                value = (
+                    like(value, parameter) if value.shape == parameter.shape else value.to(parameter.device)
+                )
             optimizer.state[parameter][part] = value
         else:
             optimizer.param_groups[int(owner.removeprefix("group "))][part] = value

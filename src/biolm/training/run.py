@@ -111,9 +111,7 @@ def pretrain(
         )
         if ranks.first:
             model = loaded()  # what was trained may lie in shards
-            step = final_weights(
-                run, config, dict(model.named_parameters()), last_step=trained.counters.step
-            )
+            step = final_weights(run, config, dict(model.named_parameters()), last_step=trained.counters.step)
             save_model(
                 model,
                 tokenizer.stock,
@@ -194,7 +192,10 @@ def _check_same(run: Path, started: dict[str, Any], config: PretrainConfig) -> N
             raise ConfigError(
                 f"{run} was started with another {part.replace('_', ' ')}; choose another --out"
             )
-    before = {**dataclasses.asdict(PretrainConfig()), **saved["config"]}  # one that was added since is at its default
+    before = {
+        **dataclasses.asdict(PretrainConfig()),
+        **saved["config"],
+    }  # one that was added since is at its default
     settings = {
         name: (getattr(config, name) if name in MAY_CHANGE else value) for name, value in before.items()
     }
