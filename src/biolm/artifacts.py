@@ -121,6 +121,22 @@ def exclusive(folder: Path, *, what: Path | None = None) -> Iterator[None]:
         os.close(handle)
 
 
+@contextmanager
+def writing(what: Path, *like_os_errors: type[Exception]) -> Iterator[None]:
+    """Around long work's writes: what the disk refuses is an ArtifactError, from which the same command goes on.
+
+    `like_os_errors`: what a library raises in an OSError's place.
+    """
+    refusals: tuple[type[Exception], ...] = (OSError, *like_os_errors)
+    try:
+        yield
+    except refusals as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise ArtifactError(
+            f"{what} cannot be written: {why}; check the disk, then the same command with --resume goes on"
+        ) from None
+
+
 def clear_leftovers(folder: Path) -> None:
     """Remove the files that killed writers left half written in a folder that the caller alone writes."""
     for path in folder.glob(".*.partial"):

@@ -23,8 +23,11 @@ class Progress(Protocol):
     def start(self, stage: str, total: float | None, unit: str) -> None:
         """A stage begins; `total` in `unit` ("steps", "MB"), None where unknown."""
 
-    def update(self, done: float, note: str = "") -> None:
-        """`done` of the total so far (absolute), with a short note such as "loss 2.31"."""
+    def update(self, done: float, note: str = "", *, before: bool = False) -> None:
+        """`done` of the total so far (absolute), with a short note such as "loss 2.31".
+
+        `before`: it was done before the stage began, by a run that this one goes on with.
+        """
 
     def finish(self, summary: str) -> None:
         """The stage is over; one line for people."""
@@ -36,7 +39,7 @@ class Silent:
     def start(self, stage: str, total: float | None, unit: str) -> None:
         """Nothing."""
 
-    def update(self, done: float, note: str = "") -> None:
+    def update(self, done: float, note: str = "", *, before: bool = False) -> None:
         """Nothing."""
 
     def finish(self, summary: str) -> None:
@@ -50,23 +53,27 @@ class Lines:
         self._stream = stream or sys.stderr
         self._seconds = seconds
         self._stage, self._total, self._unit = "", None, ""  # type: str, float | None, str
-        self._started = self._said = 0.0
+        self._started = self._said = self._before = 0.0
 
     def start(self, stage: str, total: float | None, unit: str) -> None:
         """Begin a stage."""
         self._stage, self._total, self._unit = stage, total, unit
         self._started = self._said = time.monotonic()
+        self._before = 0.0
 
-    def update(self, done: float, note: str = "") -> None:
+    def update(self, done: float, note: str = "", *, before: bool = False) -> None:
         """Print where the stage stands, when it is time."""
         now = time.monotonic()
+        if before:
+            self._before = done
         if now - self._said < self._seconds:
             return
         self._said = now
         of = f" of {self._total:,.0f}" if self._total else ""
         left = ""
-        if self._total and done:
-            left = f", {_clock((now - self._started) * (self._total - done) / done)} left"
+        if self._total and done > self._before:
+            seconds = (now - self._started) * (self._total - done) / (done - self._before)
+            left = f", {_clock(seconds)} left"
         tail = f", {note}" if note else ""
         print(f"{self._stage}: {done:,.0f}{of} {self._unit}{left}{tail}", file=self._stream, flush=True)
 
@@ -112,9 +119,11 @@ class Bar:
         self._task = self._bar.add_task(stage, total=int(total) if total else None, note="")
         self._bar.start()
 
-    def update(self, done: float, note: str = "") -> None:
+    def update(self, done: float, note: str = "", *, before: bool = False) -> None:
         """Move the bar."""
         if self._bar is not None and self._task is not None:
+            if before:
+                self._bar.reset(self._task, completed=int(done))
             self._bar.update(self._task, completed=int(done), note=note)
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ class StopAt(Silent):
     def start(self, stage: str, total: float | None, unit: str) -> None:
         self._stage = stage
 
-    def update(self, done: float, note: str = "") -> None:
+    def update(self, done: float, note: str = "", *, before: bool = False) -> None:
         if self._stage == self._wanted and done >= self._done:
             raise Stop
 

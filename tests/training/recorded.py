@@ -1,10 +1,11 @@
 """`biolm` whose training steps write down what they were given; and many starts of it for the price of one import.
 
-    python recorded.py LOG pretrain ...    is `biolm pretrain ...`
-    python recorded.py --serve             is told such starts by a Forks, and forks for each
+python recorded.py LOG pretrain ...    is `biolm pretrain ...`
+python recorded.py --serve             is told such starts by a Forks, and forks for each
 """
 
 import hashlib
+import importlib
 import json
 import os
 import resource
@@ -17,6 +18,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+IMPORTS = (
+    "biolm.publishing.results",
+    "biolm.training.run",
+    "tensorboard.summary.writer.record_writer",
+    "transformers.models.roberta.modeling_roberta",
+)
+"""What takes long to import."""
 Windows = list[tuple[int, str]]
 """The number of each window, and a hash of what of it was shown and asked."""
 
@@ -141,14 +149,8 @@ class Forks:
 
 def serve() -> None:
     """Answer questions of a Forks, until there are no more."""
-    import tensorboard.summary.writer.event_file_writer
-    import torch.utils.tensorboard
-    import transformers.models.roberta.modeling_roberta
-
-    import biolm.cli.dry_run
-    import biolm.publishing.results
-    import biolm.training.run  # noqa: F401
-
+    for name in IMPORTS:
+        importlib.import_module(name)
     spare_the_peak()
     while question := sys.stdin.readline():
         asked = json.loads(question)

@@ -146,6 +146,25 @@ def test_a_probe_takes_whole_steps_where_they_fit_and_ends_early(monkeypatch: py
     assert clock.now < 5
 
 
+def test_a_probe_of_noisy_steps_never_beats_the_matrix_product(monkeypatch: pytest.MonkeyPatch):
+    """The one small step that was slow by chance must not make the others fast."""
+    clock = Clock(0.0, 100.0)
+    plain = clock.work
+
+    def work(number: int, windows: int) -> Work:
+        one = plain(number, windows)
+
+        def run() -> None:
+            one.run()
+            clock.now += 2.0 * (windows == 1)
+
+        return dataclasses.replace(one, run=run)
+
+    monkeypatch.setattr(clock, "work", work)
+    result = timed(clock, 64, 40.0, monkeypatch)
+    assert result.fastest_flops_per_second <= result.peak_flops_per_second
+
+
 def test_a_probe_without_time_gives_the_one_step_it_took(monkeypatch: pytest.MonkeyPatch):
     clock = Clock(7.0, 100.0)
     result = timed(clock, 64, 10.0, monkeypatch)

@@ -2,6 +2,7 @@
 
 import json
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -10,12 +11,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from recorded import Forks, Started, read_log
 
-from biolm.training.metrics import read_metrics
 from conftest import folder_bytes
 
 KILLS = 20
@@ -23,12 +22,12 @@ PLAIN = 4
 """How many of the kills meet a `python -m biolm` that is still importing; the others meet forks of one that has."""
 STARTING = 3
 """How many of the forks are killed before they train."""
-STEPS_EACH = 6
+STEPS_EACH = 5
 """A run is killed after so many new steps at the latest, so that all kills find one to kill."""
 EVERYTHING = {
-    "epochs": 8,
+    "epochs": 7,
     "examples-per-step": 8,
-    "max-row-tokens": 300,
+    "max-row-tokens": 500,
     "lr-peak": 1e-3,
     "optimizer": "stable-adamw",
     "ema-decay": 0.9,
@@ -51,10 +50,13 @@ def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
         yield opened
 
 
+needs_prlimit = pytest.mark.skipif(
+    not hasattr(resource, "prlimit"), reason="only Linux limits the files of another process"
+)
 Words = Callable[..., list[str]]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def words(tiny_roberta: Path, roberta_tokens) -> Words:
     """The command that trains the tiny RoBERTa in a folder."""
 
@@ -133,7 +135,9 @@ def test_twenty_kills_change_no_bit_and_no_batch(forks: Forks, words: Words, tmp
 
         if kind == "plain":
             process = subprocess.Popen(script, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            wait_until(far, lambda process=process: process.poll() is not None, delays.uniform(0, seconds))
+            wait_until(
+                far, lambda process=process: process.poll() is not None, delays.uniform(0, seconds / 2)
+            )
             process.kill()
             assert process.wait() == -signal.SIGKILL
         else:
@@ -147,7 +151,6 @@ def test_twenty_kills_change_no_bit_and_no_batch(forks: Forks, words: Words, tmp
         saved += newest_checkpoint(run) > step
     assert training >= KILLS / 2
     assert saved >= KILLS / 4
-    print(f"{training=} {saved=} {newest_checkpoint(run)=}")
     subprocess.run(script, check=True, capture_output=True)
 
     assert_same_run(run, tmp_path / "plain")
@@ -160,3 +163,101 @@ def test_twenty_kills_change_no_bit_and_no_batch(forks: Forks, words: Words, tmp
     epoch = Counter(example for step in seen.values() for example, _ in step)
     assert set(epoch.values()) == {EVERYTHING["epochs"]}
     assert len({digest for digest, count in windows.items() if count == 1}) > 0.9 * len(windows)
+
+
+def test_killed_while_it_measures_and_describes_its_model(forks: Forks, words: Words, tmp_path: Path):
+    def start(run: Path) -> Started:
+        fork = forks.start(tmp_path / "log", *words(run, max_steps=2, examples_per_step=8, threads=1))
+        assert wait_until(lambda: newest_checkpoint(run) == 2, fork.ended), fork.said
+        return fork
+
+    whole = start(tmp_path / "whole")
+    started = time.monotonic()
+    assert whole.wait() == 0, whole.said
+    seconds = time.monotonic() - started
+    killed, delays = 0, random.Random(5)
+    for _ in range(3):
+        fork = start(tmp_path / "run")
+        wait_until(lambda: False, fork.ended, delays.uniform(0, seconds))
+        if not fork.ended():
+            fork.signal(signal.SIGKILL)
+            killed += fork.wait() == -signal.SIGKILL
+    assert killed
+    assert start(tmp_path / "run").wait() == 0
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+    assert {"evaluation.json", "model/README.md"} < lasting(tmp_path / "run").keys()
+
+
+def test_a_finished_run_is_left_as_it_is(forks: Forks, words: Words, tmp_path: Path):
+    command = words(tmp_path / "run", max_steps=2, threads=1)
+    assert forks.start(tmp_path / "log", *command).wait() == 0
+    before = folder_bytes(tmp_path / "run")
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    again = forks.start(tmp_path / "log-again", *(word for word in command if word != "--quiet"))
+    assert again.wait() == 0
+    assert "is finished already" in again.said
+    assert not (tmp_path / "log-again").exists()
+    after = folder_bytes(tmp_path / "run")
+    assert after == before
+    card = tmp_path / "run/model/README.md"
+    assert {
+        p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*") if p not in (card, card.parent)
+    } == {p: time for p, time in times.items() if p not in (card, card.parent)}
+
+
+SHORT = {"epochs": 3, "examples_per_step": 8, "threads": 1}
+
+
+@pytest.fixture(scope="module")
+def short(forks: Forks, words: Words, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a `run` that nobody disturbed, and its `log`."""
+    folder = tmp_path_factory.mktemp("short")
+    fork = forks.start(folder / "log", *words(folder / "run", "--evaluate-split=none", **SHORT))
+    assert fork.wait() == 0, fork.said
+    return folder
+
+
+@needs_prlimit
+@pytest.mark.parametrize(
+    ("every", "free", "what"), [(20, 8_000, "metrics.jsonl"), (5, 100_000, "checkpoints/step-000000")]
+)
+def test_a_full_disk_is_one_line_and_no_end(
+    forks: Forks, words: Words, short: Path, tmp_path: Path, every: int, free: int, what: str
+):
+    run = tmp_path / "run"
+    command = words(run, "--evaluate-split=none", **SHORT, checkpoint_every=every)
+    fork = forks.start(tmp_path / "log", *command)
+    assert wait_until(
+        lambda: newest_checkpoint(run) > 0 and (run / "metrics.jsonl").stat().st_size > 9_000, fork.ended
+    ), fork.said
+    fork.fill_disk(free)
+    assert fork.wait() == 2, fork.said
+    assert len(fork.said.splitlines()) == 1, fork.said
+    assert fork.said.startswith("biolm: ")
+    assert "disk" in fork.said
+    assert str(run / what) in fork.said
+    assert not list(run.rglob(".*.partial"))
+    assert forks.start(tmp_path / "log", *command).wait() == 0
+    assert without_speed(run) == without_speed(short / "run")
+    assert read_log(tmp_path / "log") == read_log(short / "log")
+    weights = "model/model.safetensors"
+    assert (run / weights).read_bytes() == (short / "run" / weights).read_bytes()
+
+
+@needs_prlimit
+def test_a_disk_that_is_full_at_the_end_costs_no_step(
+    forks: Forks, words: Words, short: Path, tmp_path: Path
+):
+    run = Path(shutil.copytree(short / "run", tmp_path / "run"))
+    command = words(run, "--evaluate-split=none", **SHORT)
+    before = lasting(run)
+    shutil.rmtree(run / "model")
+    fork = forks.start(tmp_path / "log-again", *command)
+    fork.fill_disk(50_000)
+    assert fork.wait() == 2
+    assert fork.said.startswith(f"biolm: {run}/model cannot be written: ")
+    assert len(fork.said.splitlines()) == 1
+    assert not (run / "model").exists()
+    assert forks.start(tmp_path / "log-again", *command).wait() == 0
+    assert lasting(run) == before
+    assert not (tmp_path / "log-again").exists()

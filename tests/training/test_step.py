@@ -19,6 +19,7 @@ from engine import (
     stock_step,
     trainer_of,
 )
+from torch._dynamo.utils import counters
 from transformers.models.modernbert import modeling_modernbert
 
 from biolm.batches.packing import PackedRow, filler
@@ -154,3 +155,25 @@ def unmasked(row: PackedRow) -> PackedRow:
     return replace(
         row, masked_positions=nothing, labels=nothing, masked_per_window=np.zeros_like(row.masked_per_window)
     )
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the compiler's own, of many kinds
+@pytest.mark.parametrize("family", ["roberta", "modernbert"])
+def test_compiled_gives_the_same_gradients_and_compiles_once_for_rows_of_one_shape(family: str, folder):
+    config = config_of(row_shape="fixed", max_row_tokens=300, examples_per_step=20)
+    steps = steps_of(folder, passages(60), config)
+    plain, compiled = trainer_of(folder, config), trainer_of(folder, replace(config, compile="default"))
+    counters.clear()
+    graphs = []
+    for number in range(3):
+        rows = steps.rows(number)
+        wanted = plain.step(number, rows, rate=1e-3)
+        facts = compiled.step(number, rows, rate=1e-3)
+        assert facts.loss == pytest.approx(wanted.loss, rel=1e-4)
+        assert facts.gradient_norm == pytest.approx(wanted.gradient_norm, rel=1e-4)
+        assert_alike(gradients_of(compiled), gradients_of(plain), 1e-3 if number else 1e-4)
+        graphs.append((counters["stats"]["unique_graphs"], counters["frames"]["total"]))
+    assert graphs[0][0] > 0
+    assert graphs[0] == graphs[1] == graphs[2]
+    assert not any("inductor" in reason for reason in counters["graph_break"])

@@ -1,8 +1,10 @@
 """The command line: joins the stages. Each command lives in a module of its own and is imported when used."""
 
+import errno
 import importlib
 import os
 import sys
+import time
 from typing import Any
 
 import click
@@ -90,10 +92,16 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo("biolm: interrupted", err=True)
         sys.exit(130)
     except OSError as error:
-        if error.filename is None:
+        if error.filename is not None:
+            _fail(f"{error.filename}: {error.strerror}; check the path and the disk")
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
             raise
-        _fail(f"{error.filename}: {error.strerror}; check the path and the disk")
+        _fail(f"{error.strerror}; check the disk")  # of a write, which does not know its file
     sys.exit(result if isinstance(result, int) else 0)
+
+
+_AFTER_THE_FIRST = 3.0
+"""Seconds for which other ranks hold back: where the first one has the same to say, its end has ended them by then."""
 
 
 def _fail(message: str, code: int = 2) -> None:
@@ -101,5 +109,7 @@ def _fail(message: str, code: int = 2) -> None:
         letter if letter.isprintable() else " " for letter in message
     )  # a paper's id may be anything
     rank = os.environ.get("RANK", "0")  # of a training on several ranks
+    if rank != "0":
+        time.sleep(_AFTER_THE_FIRST)
     click.echo("biolm: " + f"rank {rank}: " * (rank != "0") + " ".join(line.split()), err=True)
     sys.exit(code)

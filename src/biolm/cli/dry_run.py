@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 PROBE_SECONDS = 20.0
 HERE = "here"
+BUSY = 0.7
+"""With less than this share of its cores' time, a measurement says so."""
 NOT_RUN = (
     "We have run none of the machines below this one: their times follow from published speeds of other models by the "
     "number of operations. A smaller model and shorter windows reach less of a GPU, so they are more likely too short."
@@ -235,6 +237,10 @@ def _row(machine: dict[str, Any], note: int, step_tokens: float) -> list[str]:
         )
         if measured["sample_tokens"] < step_tokens / 4:
             speed += "; larger steps did not fit the time, and are faster: the time is likely too long"
+        if (measured["core_share"] or 1.0) < BUSY:
+            speed += (
+                f"; other programs took part of the cores ({measured['core_share']:.0%} left): measure again"
+            )
     gpu_hours = "–" if machine["gpu_hours"] is None else f"{machine['gpu_hours']:,.3g}"
     cost = "–" if machine["cost"] is None else f"{machine['cost']:,.2f}"
     return [machine["name"], took, gpu_hours, cost, speed]

@@ -68,12 +68,14 @@ def attend(
     return _one_by_one(query, key, value, passages, dropout, scaling, window, at_queries)
 
 
-@functools.cache
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def has_varlen(device: torch.device) -> bool:
     """Whether a device has the kernel that takes passages of any lengths."""
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
+# Compiled, both would be so anew for each row's lengths, until torch.compile gives up after eight.
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _one_by_one(
     query: torch.Tensor,
     key: torch.Tensor,
@@ -105,6 +107,7 @@ def _one_by_one(
     return torch.cat(parts, dim=1)
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _by_length(
     query: torch.Tensor,
     key: torch.Tensor,

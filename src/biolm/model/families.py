@@ -63,7 +63,7 @@ def shorten_last_layer(model: Any) -> None:
     arithmetic only keys and values are needed everywhere. A local last layer (sliding window) stays whole.
     """
     family = family_of(model.config)
-    layer = family.layers(model)[-1]
+    layer: Any = family.layers(model)[-1]
     if getattr(getattr(layer, "attn", None), "sliding_window", None) is not None:
         return
     layer.forward = functools.partial(_last_forward, layer, family.last_layer)

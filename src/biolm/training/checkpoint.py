@@ -10,9 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from biolm.artifacts import new_folder, read_manifest, sha256_file, verify_files, write_json, write_manifest
+from biolm.artifacts import (
+    new_folder,
+    read_manifest,
+    sha256_file,
+    verify_files,
+    write_json,
+    write_manifest,
+    writing,
+)
 from biolm.errors import ArtifactError
 from biolm.training.optimizer import like, optimizer_state, restore_optimizer
 from biolm.training.parallel import whole_tensors
@@ -66,7 +75,8 @@ def save_checkpoint(
 ) -> None:
     """Write `folder/step-NNNNNNNN`; remove all but the newest `keep` and the one of lowest validation loss.
 
-    Every rank must call; the first one writes, on the others weights are only gathered for it.
+    Every rank must call; the first one writes, on the others weights are only gathered for it. Raises ArtifactError
+    where the disk refuses.
     """
     first = trainer.ranks.first
     tensors, others = optimizer_state(trainer.parallel.parameters, trainer.optimizer)
@@ -76,7 +86,7 @@ def save_checkpoint(
     out = folder / f"step-{counters.step:08d}"
     if not first or out.exists():
         return
-    with new_folder(out, kind=KIND) as partial:
+    with writing(out, SafetensorError), new_folder(out, kind=KIND) as partial:
         save_file(weights, partial / "weights.safetensors")
         save_file(optimizer, partial / "optimizer.safetensors")
         if average:

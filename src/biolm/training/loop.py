@@ -94,7 +94,7 @@ def train(
         logger.info("resuming from step %s", counters.step)
 
     progress.start("pretrain", total, "steps")
-    progress.update(counters.step)
+    progress.update(counters.step, before=True)
     with ExitStack() as open_things:
         log: MetricsLog | NoMetrics = NoMetrics()
         if ranks.first:

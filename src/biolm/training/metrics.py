@@ -1,13 +1,17 @@
 """What a run writes down while it trains: `metrics.jsonl` for machines, TensorBoard events for eyes."""
 
 import json
+import math
 import os
+import socket
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from biolm.artifacts import atomic_file
+from biolm.artifacts import atomic_file, writing
 
 
 class Listener(Protocol):
@@ -34,30 +38,29 @@ class MetricsLog:
     """
 
     def __init__(self, run: Path, *, step: int, others: Sequence[Listener] = ()) -> None:
-        """`others`: told the same scalars."""
-        from torch.utils.tensorboard import SummaryWriter
-
+        """`others`: told the same scalars. Raises ArtifactError, as all of this does, where the disk refuses."""
         self._others = others
         self._path = run / "metrics.jsonl"
         kept = [line for line in _lines(self._path) if step and line["step"] <= step]
-        with atomic_file(self._path) as partial:
-            partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        self._file = self._path.open("a", encoding="utf-8")
-        self._events = SummaryWriter(run / "tensorboard", purge_step=step + 1 if step else 0)
+        with writing(self._path):
+            with atomic_file(self._path) as partial:
+                partial.write_text("".join(_line(known) for known in kept), encoding="utf-8")
+            self._file = self._path.open("a", encoding="utf-8")
+            self._events = EventsFile(run / "tensorboard", purge_step=step + 1 if step else 0)
 
     def write(self, step: int, **scalars: float) -> None:
         """Record scalars of a step; names use "/" for groups ("train/loss")."""
-        self._file.write(json.dumps({"step": step, **scalars}) + "\n")
-        self._file.flush()
+        with writing(self._path):
+            self._file.write(_line({"step": step, **scalars}))
+            self._file.flush()
+            self._events.write(step, scalars)
         for other in self._others:
             other.log(step, scalars)
-        for name, value in scalars.items():
-            self._events.add_scalar(name, value, step)
 
     def sync(self) -> None:
         """Bring everything to disk."""
-        self._events.flush()
-        os.fsync(self._file.fileno())
+        with writing(self._path):
+            os.fsync(self._file.fileno())
 
     def __enter__(self) -> Self:
         return self
@@ -65,13 +68,59 @@ class MetricsLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._events.close()
+        with ExitStack() as stack:
+            if error is not None:
+                stack.enter_context(suppress(OSError))  # a full disk would speak twice
+            stack.callback(self._file.close)
+            self._events.close()
+
+
+class EventsFile:
+    """A file of scalars for TensorBoard, which forgets what earlier files of the folder hold from `purge_step` on.
+
+    Written here and not by TensorBoard's writer: that one has a thread, which loses what it has not written when the
+    process is killed, and ends with a traceback of its own when the disk is full.
+    """
+
+    def __init__(self, folder: Path, *, purge_step: int) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        folder.mkdir(exist_ok=True)
+        # The seconds come first: TensorBoard reads files in the order of their names.
+        name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
+        self._file = (folder / name).open("xb")
+        self._records = RecordWriter(self._file)
+        self._put(Event(wall_time=time.time(), step=purge_step, file_version="brain.Event:2"))
+        start = SessionLog(status=SessionLog.START)
+        self._put(Event(wall_time=time.time(), step=purge_step, session_log=start))
+
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        """The scalars of a step, by name."""
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]
+        self._put(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
+
+    def close(self) -> None:
+        """Write what is left."""
         self._file.close()
+
+    def _put(self, event: Any) -> None:
+        self._records.write(event.SerializeToString())
+        self._file.flush()
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """The lines of a run's `metrics.jsonl`, in order."""
+    """The lines of a run's `metrics.jsonl`, in order; NaN for what was not finite."""
     return _lines(run / "metrics.jsonl")
+
+
+def _line(scalars: Mapping[str, float]) -> str:
+    """JSON has no NaN and no infinity: null stands for them."""
+    finite = {name: value if math.isfinite(value) else None for name, value in scalars.items()}
+    return json.dumps(finite, allow_nan=False) + "\n"
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
@@ -84,5 +133,5 @@ def _lines(path: Path) -> list[dict[str, Any]]:
         except ValueError:
             continue  # the last line of a killed run
         if isinstance(value, dict) and "step" in value:
-            found.append(value)
+            found.append({name: math.nan if part is None else part for name, part in value.items()})
     return found

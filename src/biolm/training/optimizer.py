@@ -2,6 +2,7 @@
 
 import math
 import re
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,9 +34,11 @@ def make_optimizer(
         from optimi import StableAdamW
 
         whole = not any(isinstance(parameter, DTensor) for parameter in parameters.values())
-        stable: torch.optim.Optimizer = StableAdamW(
-            described, lr=config.lr_peak, betas=betas, eps=config.adam_epsilon, foreach=whole, triton=False
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of foreach, in favour of Triton: not for CPUs
+            stable: torch.optim.Optimizer = StableAdamW(
+                described, lr=config.lr_peak, betas=betas, eps=config.adam_epsilon, foreach=whole, triton=False
+            )
         return stable
     return torch.optim.AdamW(described, lr=config.lr_peak, betas=betas, eps=config.adam_epsilon, fused=True)
 

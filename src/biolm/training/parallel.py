@@ -23,7 +23,7 @@ class Parallel:
         self._ddp: torch.nn.parallel.DistributedDataParallel | None = None
         if config.activation_checkpointing:
             compute_again(model)
-        if ranks.device.type == "cpu" and not self.sharded:
+        if ranks.device.type == "cpu" and not self.sharded and config.compile == "off":  # inductor cannot
             accumulate_embedding_sparsely(model)
         module: Any = PackedMaskedLM(model)
         self._plain = module

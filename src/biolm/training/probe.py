@@ -4,7 +4,7 @@ import functools
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,7 @@ class ProbeResult:
     slowest_flops_per_second: float
     fastest_flops_per_second: float
     fixed_seconds: float
-    """Of a step however small: the optimizer's update, the norm of the gradients, launching kernels."""
+    """Of a step however small: the optimizer's update, the norm of the gradients. 0 where whole steps were timed."""
     tokens_per_second: float
     """Median of the samples, all included."""
     peak_flops_per_second: float
@@ -63,6 +63,8 @@ class ProbeResult:
     """In each, on the mean: fewer than in a step of the run where one would not fit the time."""
     seconds: float
     """That the probe took."""
+    core_share: float | None = None
+    """Of its cores' time, what it got, on a CPU: below 1 where other programs compute too."""
 
 
 Probe = Callable[[float], ProbeResult]
@@ -104,12 +106,17 @@ def probe_of(
 
             return Work(tokens=sum(int(row.lengths.sum()) for row in rows), flops=data.flops(rows), run=run)
 
-        return measure(
+        busy = time.process_time()
+        found = measure(
             work,
             whole_windows=len(data.steps.examples_of(0)),
             peak=lambda limit: matmul_peak(ranks.device, trainer.precision, seconds=limit),
             seconds=seconds,
         )
+        if ranks.device.type != "cpu":
+            return found
+        share = (time.process_time() - busy) / (found.seconds * torch.get_num_threads())
+        return replace(found, core_share=min(1.0, share))
 
     return probe
 
@@ -147,7 +154,10 @@ def measure(
         timed.append((one, _clocked(one.run)))
         longest = max(longest, timed[-1][1])
     samples = timed[1:] if len(timed) > 2 else timed or grown[-1:] or [(smallest, least)]
-    speeds = [one.flops / max(took - fixed, 1e-3 * took) for one, took in samples]
+    if windows == whole_windows:
+        fixed = 0.0  # it is in the samples, which are what the run does
+    fixed = max(0.0, min([fixed, *(took - one.flops / best for one, took in samples)]))
+    speeds = [one.flops / (took - fixed) for one, took in samples]
     return ProbeResult(
         flops_per_second=statistics.median(speeds),
         slowest_flops_per_second=min(speeds),

@@ -8,6 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from biolm.artifacts import (
     MANIFEST,
     check_free,
@@ -15,6 +17,7 @@ from biolm.artifacts import (
     exclusive,
     sha256_file,
     write_json,
+    writing,
 )
 from biolm.errors import ArtifactError, ConfigError, ModelError
 from biolm.hub import resolve_folder
@@ -112,24 +115,30 @@ def pretrain(
         if ranks.first:
             model = loaded()  # what was trained may lie in shards
             step = final_weights(run, config, dict(model.named_parameters()), last_step=trained.counters.step)
-            save_model(
-                model,
-                tokenizer.stock,
-                model_folder,
-                tokenizer_hash=tokenizer.vocabulary.hash,
-                **{part: started[part] for part in ("base", "data", "config", "recipe") if part in started},
-                trained={
-                    "steps": trained.counters.step,
-                    "weights_of_step": step,
-                    "tokens": trained.counters.tokens,
-                    "masked_tokens": trained.counters.masked_tokens,
-                    "passages": trained.counters.passages,
-                    "truncated_tokens": trained.truncated_tokens,
-                    "skipped_steps": dict(trained.counters.skipped),
-                    "ranks": ranks.count,
-                    "loss": trained.mean_loss,
-                },
-            )
+            facts = {
+                "steps": trained.counters.step,
+                "weights_of_step": step,
+                "tokens": trained.counters.tokens,
+                "masked_tokens": trained.counters.masked_tokens,
+                "passages": trained.counters.passages,
+                "truncated_tokens": trained.truncated_tokens,
+                "skipped_steps": dict(trained.counters.skipped),
+                "ranks": ranks.count,
+                "loss": trained.mean_loss,
+            }
+            with writing(model_folder, SafetensorError):
+                save_model(
+                    model,
+                    tokenizer.stock,
+                    model_folder,
+                    tokenizer_hash=tokenizer.vocabulary.hash,
+                    **{
+                        part: started[part]
+                        for part in ("base", "data", "config", "recipe")
+                        if part in started
+                    },
+                    trained=facts,
+                )
     return model_folder
 
 
