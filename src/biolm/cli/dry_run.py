@@ -67,12 +67,11 @@ def foresee(
     from biolm.training.estimate import largest_row, plan_run, seconds_here
     from biolm.training.flops import Shape
     from biolm.training.footprint import disk_of, memory_of
-    from biolm.training.loop import set_threads
     from biolm.training.probe import probe_of
     from biolm.training.ranks import Ranks
 
     ranks = Ranks(choose_device(config.device))
-    set_threads(config, ranks)
+    ranks.share_cores(config.threads)
     model = load_model(
         folder,
         unigram_counts=store.unigram_counts(),

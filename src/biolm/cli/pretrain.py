@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,6 +124,8 @@ def pretrain(
     columns = TextColumns(text=text_column, document=document_column)
     with join_ranks(config.device) as ranks:
         progress = progress_for(quiet or not ranks.first)
+        if not ranks.first:
+            logging.getLogger("biolm").setLevel(logging.ERROR)  # the first one warns
         with ranks.in_turn("tokens"):
             base = _base(base or (recipe.base if recipe else "roberta-base"), progress)
             folder = resolve_folder(base, weights=True)

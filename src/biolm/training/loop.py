@@ -1,17 +1,13 @@
 """The training loop: from a base and a token store to a further-trained model."""
 
 import logging
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from biolm.batches.packing import PackedRow
-from biolm.corpus.engines import available_cores
 from biolm.errors import ArtifactError, ModelError, Stopped
 from biolm.model.device import choose_device
 from biolm.progress import Progress
@@ -20,17 +16,15 @@ from biolm.tokens.words import WordTable
 from biolm.training.checkpoint import (
     Checkpoint,
     Counters,
-    best_checkpoint,
     drop_checkpoints,
     find_checkpoint,
     load_checkpoint,
-    load_weights,
     save_checkpoint,
 )
 from biolm.training.config import PretrainConfig
 from biolm.training.data import TrainingData
 from biolm.training.memory import keep_large_blocks
-from biolm.training.metrics import Listener, MetricsLog, NoMetrics, read_metrics
+from biolm.training.metrics import Listener, MetricsLog, NoMetrics, mean_training_loss
 from biolm.training.optimizer import learning_rate
 from biolm.training.ranks import Ranks
 from biolm.training.signals import StopSignals
@@ -75,7 +69,7 @@ def train(
     row had to be skipped.
     """
     ranks = ranks or Ranks(choose_device(config.device))
-    set_threads(config, ranks)
+    ranks.share_cores(config.threads)
     keep_large_blocks()
     data = TrainingData(model, store, config, ranks, words)
     total = data.total_steps
@@ -142,15 +136,7 @@ def train(
                     "the same command with --resume goes on"
                 )
     progress.finish(f"{counters.step:,} steps, {counters.tokens:,} tokens" + _skips(counters))
-    return Trained(counters, total, data.truncated_tokens, _mean_loss(run) if ranks.first else None)
-
-
-def set_threads(config: PretrainConfig, ranks: Ranks) -> None:
-    """Threads of torch: as set, or with several ranks on CPUs a fair share of the cores."""
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    elif ranks.count > 1 and ranks.device.type == "cpu":
-        torch.set_num_threads(max(1, available_cores() // ranks.on_machine))
+    return Trained(counters, total, data.truncated_tokens, mean_training_loss(run) if ranks.first else None)
 
 
 def _check_agreed(found: Checkpoint | None, checkpoints: Path, ranks: Ranks) -> None:
@@ -179,7 +165,8 @@ def _check_skipped(facts: StepFacts, trainer: Trainer, counters: Counters, check
     if facts.skipped is None:
         return
     what = f"loss {facts.loss:.3g}, gradient norm {facts.gradient_norm:.3g}"
-    logger.warning("step %s left the weights as they were: %s (%s)", counters.step, facts.skipped, what)
+    if trainer.ranks.first:
+        logger.warning("step %s left the weights as they were: %s (%s)", counters.step, facts.skipped, what)
     if trainer.guard.in_a_row >= trainer.config.max_skipped:
         newest = find_checkpoint(checkpoints)
         raise ModelError(
@@ -205,37 +192,6 @@ def _scalars(
     if not trainer.guard.scale.fixed:
         found["train/loss_scale"] = trainer.guard.scale.value
     return found
-
-
-def final_weights(
-    run: Path, config: PretrainConfig, parameters: Mapping[str, torch.nn.Parameter], *, last_step: int
-) -> int:
-    """Put the weights that become the model into `parameters`: of the last step or of the best checkpoint, averaged
-    where that is set. Returns their step. Raises ArtifactError where that checkpoint is not whole."""
-    checkpoints = run / "checkpoints"
-    chosen = None
-    if config.final_weights == "best":
-        chosen = best_checkpoint(checkpoints)
-        if chosen is None:
-            logger.warning("nothing was validated, so the model is that of the last step")
-        else:
-            logger.info("the model is that of step %s, whose validation loss is lowest", chosen.counters.step)
-    if chosen is None:
-        chosen = find_checkpoint(checkpoints)
-        if chosen is None or chosen.counters.step != last_step:
-            raise ArtifactError(
-                f"{checkpoints} holds no whole checkpoint of step {last_step:,}, the last one; "
-                "the same command with --resume goes on"
-            )
-    load_weights(chosen, parameters, averaged=config.ema_decay is not None)
-    return chosen.counters.step
-
-
-def _mean_loss(run: Path) -> float | None:
-    """What the Hugging Face Trainer reports as training loss: the mean of the steps' losses."""
-    losses = [line["train/loss"] for line in read_metrics(run) if "train/loss" in line]
-    losses = [loss for loss in losses if math.isfinite(loss)]
-    return sum(losses) / len(losses) if losses else None
 
 
 def _skips(counters: Counters) -> str:

@@ -117,6 +117,13 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     return _lines(run / "metrics.jsonl")
 
 
+def mean_training_loss(run: Path) -> float | None:
+    """What the Hugging Face Trainer reports as training loss: the mean of the steps' losses."""
+    losses = [line["train/loss"] for line in read_metrics(run) if "train/loss" in line]
+    losses = [loss for loss in losses if math.isfinite(loss)]
+    return sum(losses) / len(losses) if losses else None
+
+
 def _line(scalars: Mapping[str, float]) -> str:
     """JSON has no NaN and no infinity: null stands for them."""
     finite = {name: value if math.isfinite(value) else None for name, value in scalars.items()}

@@ -35,9 +35,16 @@ def make_optimizer(
 
         whole = not any(isinstance(parameter, DTensor) for parameter in parameters.values())
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of foreach, in favour of Triton: not for CPUs
+            warnings.simplefilter(
+                "ignore", DeprecationWarning
+            )  # of foreach, in favour of Triton: not for CPUs
             stable: torch.optim.Optimizer = StableAdamW(
-                described, lr=config.lr_peak, betas=betas, eps=config.adam_epsilon, foreach=whole, triton=False
+                described,
+                lr=config.lr_peak,
+                betas=betas,
+                eps=config.adam_epsilon,
+                foreach=whole,
+                triton=False,
             )
         return stable
     return torch.optim.AdamW(described, lr=config.lr_peak, betas=betas, eps=config.adam_epsilon, fused=True)

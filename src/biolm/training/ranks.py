@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
+from biolm.corpus.engines import available_cores
 from biolm.errors import ConfigError, RankError
 from biolm.model.device import choose_device
 
@@ -49,6 +50,13 @@ class Ranks:
         dist.all_reduce(together)
         found: list[float] = together.tolist()
         return found
+
+    def share_cores(self, threads: int | None) -> None:
+        """Give torch so many threads; None: its own choice, or beside others a share of the cores."""
+        if threads:
+            torch.set_num_threads(threads)
+        elif self.count > 1 and self.device.type == "cpu":
+            torch.set_num_threads(max(1, available_cores() // self.on_machine))
 
     def wait_for_all(self) -> None:
         """Return when every rank has come here."""

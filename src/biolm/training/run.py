@@ -29,7 +29,8 @@ from biolm.tokens.store import TokenStore
 from biolm.tokens.tokenizer import Tokenizer, check_belongs
 from biolm.tokens.words import word_table
 from biolm.training.config import PretrainConfig, changed
-from biolm.training.loop import final_weights, train
+from biolm.training.final import final_weights
+from biolm.training.loop import train
 from biolm.training.ranks import Ranks
 from biolm.training.show import masked_passage
 from biolm.training.trackers import check_trackers, open_trackers
