@@ -293,7 +293,9 @@ def kill_before_change(folder: Path, last: int, save: Callable[[], None]) -> boo
         )  # of threads that other tests left: the fork has none
         child = os.fork()
     if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        assert code in (0, -signal.SIGKILL)
+        return code != 0
     signal.alarm(60)
     left = last
 

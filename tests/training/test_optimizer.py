@@ -115,7 +115,9 @@ def test_stable_adamw_does_shorten_a_step_whose_gradient_is_larger_than_expected
         moved.append(
             {name: (parameter - before[name]).norm().item() for name, parameter in parameters.items()}
         )
-    root_mean_square = math.sqrt(1 + 0.98 + 0.98**2)  # of the gradient by its expected size, at the third step
+    root_mean_square = math.sqrt(
+        1 + 0.98 + 0.98**2
+    )  # of the gradient by its expected size, at the third step
     for name, distance in moved[0].items():
         assert distance == pytest.approx(root_mean_square * moved[1][name], rel=1e-3), name
 

@@ -272,6 +272,8 @@ def test_a_finished_run_stays_as_it_is(
     tiny_roberta: Path, roberta_tokens, finished: Path, caplog: pytest.LogCaptureFixture
 ):
     before = folder_bytes(finished)
+    for left in (".evaluation.json.1.partial", "model/.README.md.1.partial"):
+        (finished / left).write_text("half a fi")
     caplog.set_level("INFO")
     start(tiny_roberta, roberta_tokens, finished)
     assert f"{finished} is finished already" in caplog.messages
@@ -323,9 +325,12 @@ def test_a_run_goes_on_only_with_settings_that_do_not_reach_its_weights(
 
 def test_what_may_change_changes_no_bit(tiny_roberta: Path, roberta_tokens, whole: Path, tmp_path: Path):
     run = start(tiny_roberta, roberta_tokens, tmp_path / "run", stop=14)
+    (run / ".metrics.jsonl.1.partial").write_text("half a fi")
+    (run / "checkpoints/.step-00000016.partial").mkdir()  # of a step that is no checkpoint any more
     changes = {"checkpoint_every": 3, "keep_checkpoints": 5, "max_skipped": 3, "prepare_ahead": 0}
     start(tiny_roberta, roberta_tokens, run, **changes, parallel="fsdp")
     assert checkpoints_of(run) == [21, 24, 27, 30, 32]
+    assert not list(run.rglob(".*"))
     assert_same(weights_of(run), weights_of(whole))
     assert without_speed(run) == without_speed(whole)
     saved = json.loads((run / "config.json").read_text())["config"]

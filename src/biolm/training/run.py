@@ -76,10 +76,13 @@ def pretrain(
     check_out(run, resume=resume)
     if _is_run(run):
         _check_same(run, started, config)
+        if recipe is None and "recipe" in read_run(run):
+            started["recipe"] = read_run(run)["recipe"]  # the settings are those of it still
         if (model_folder / MANIFEST).is_file():
             logger.info("%s is finished already", run)
             if ranks.first:
-                clear_leftovers(model_folder)
+                for place in (run, model_folder):
+                    clear_leftovers(place)
             return model_folder
 
     def loaded() -> Any:
