@@ -74,8 +74,8 @@ def check_parity(folder: Path, dtype: torch.dtype, *, way: str = "one by one") -
     theirs = dict(stock.named_parameters())
     compared = 0
     for name, parameter in ours.named_parameters():
-        if name.endswith("key.bias"):  # exactly zero but for rounding: a constant added to all scores of a query
-            continue
+        if name.endswith("key.bias"):
+            continue  # exactly zero but for rounding: a constant added to all scores of a query
         assert distance(parameter.grad, theirs[name].grad) < TOLERANCE[dtype], name
         compared += 1
     assert compared > 20
