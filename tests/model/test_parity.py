@@ -14,7 +14,7 @@ from transformers.models.modernbert import modeling_modernbert
 from biolm.batches.packing import PackedRow
 from biolm.errors import ModelError
 from biolm.model.attention import packed_attention
-from biolm.model.families import family_of, token_limit
+from biolm.model.families import token_limit
 from biolm.model.folder import save_model
 from biolm.model.loading import has_head, load_model
 from biolm.model.masked_lm import logits_at_masked, loss_sum, packed_logits, row_tensors, score_row
