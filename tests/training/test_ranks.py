@@ -20,9 +20,14 @@ from biolm.training.ranks import Ranks
 pytestmark = pytest.mark.slow  # one launch of two processes for all
 
 
+def own_store() -> TCPStore:
+    """Where ranks meet that are told its port, as they meet at torchrun's."""
+    return TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+
+
 def start_ranks(command: list[str], count: int, folder: Path) -> list[str]:
-    """Run a command as `count` ranks, as torchrun would: its store is ours. What each said."""
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    """Run a command as `count` ranks, as torchrun would. What each said."""
+    store = own_store()
     common = {
         **os.environ,
         "WORLD_SIZE": str(count),
@@ -60,7 +65,13 @@ def folders(request: pytest.FixtureRequest) -> dict[str, Path]:
 def two(folders: dict[str, Path], roberta_tokens, tmp_path_factory: pytest.TempPathFactory):
     """The folder with what two ranks have done, and what each of them has said."""
     out = tmp_path_factory.mktemp("ranks")
-    given = {**{name: str(folder) for name, folder in folders.items()}, "tokens": str(roberta_tokens.folder)}
+    # More groups to join and to leave by an exception: once, one of some hundred such exits never ended.
+    stores = [own_store() for _ in range(50)]
+    given = {
+        **{name: str(folder) for name, folder in folders.items()},
+        "tokens": str(roberta_tokens.folder),
+        "ports": [store.port for store in stores],
+    }
     (out / "where.json").write_text(json.dumps(given))
     script = str(Path(__file__).with_name("rank_cases.py"))
     tests = str(Path(__file__).parents[1])

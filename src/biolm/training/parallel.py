@@ -39,8 +39,8 @@ class Parallel:
         """By name, a tied one once; with FSDP2 the shards, which the modules show only between steps."""
         self.forward = module
         """(RowTensors, labels) to (loss sum, hits); gradients follow."""
-        self.evaluate = self._plain if self._ddp is not None else module
-        """The same where no gradients are wanted: DDP has nothing to say there."""
+        self.evaluate = self._plain
+        """The same where no gradients are wanted: DDP has nothing to say there, and rows have shapes of their own."""
 
     def accumulating(self, *, last: bool) -> AbstractContextManager[Any]:
         """Around a micro-step: gradients are added up between ranks in the last one of a step only."""

@@ -23,6 +23,12 @@ _PATIENCE = timedelta(days=7)
 """How long ranks wait for the first one to tokenize. One that dies ends them all, so nobody waits in vain."""
 
 
+_left: list[Any] = []
+"""Process groups that this process was in, kept from being taken apart. A DistributedDataParallel that outlives its
+group (an exception's frames hold it) would do that, and wait for gloo's threads with Python's lock in its hand, for
+which those may be waiting: the rank never ended, once in twenty Ctrl-C."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ranks:
     """This process among those that train together."""
@@ -114,4 +120,5 @@ def join_ranks(device: str) -> Iterator[Ranks]:
             raise
         raise RankError("lost the other ranks: one of them has ended, and its message says why") from None
     finally:
+        _left.append(dist.group.WORLD)
         dist.destroy_process_group()

@@ -50,6 +50,11 @@ class Trainer:
         self.precision = resolve_precision(config.precision, ranks.device)
         self.parallel = Parallel(self.model, ranks, config)
         self.optimizer = make_optimizer(self.model, self.parallel.parameters, config)
+        if (
+            config.compile == "reduce-overhead"
+        ):  # CUDA graphs write anew where a first backward pass left gradients
+            for weight in self.parallel.parameters.values():
+                weight.grad = torch.zeros_like(weight)
         self.guard = Guard(config.spike_factor, LossScale.of(self.precision))
         self.average = WeightAverage(self.parallel.parameters, config.ema_decay) if config.ema_decay else None
 
@@ -67,7 +72,7 @@ class Trainer:
         )
         share = self.guard.scale.value * ranks.count / max(1.0, masked)  # DDP and FSDP take means over ranks
         sums = torch.zeros(2, dtype=torch.float64, device=ranks.device)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=config.compile != "reduce-overhead")
         for place, row in enumerate(rows):
             with (
                 self.parallel.accumulating(last=place == len(rows) - 1),
