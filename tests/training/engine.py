@@ -1,17 +1,21 @@
 """One optimizer step on its own: passages and settings in, loss and gradients out; and the plain way to the same."""
 
 import functools
+import os
+import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch.distributed import TCPStore
 from transformers import AutoModelForMaskedLM
 from transformers.models.modernbert import modeling_modernbert
 
 from biolm.batches.examples import cut_examples
-from biolm.batches.masking import Masker, MaskingConfig
+from biolm.batches.masking import Masker
 from biolm.batches.packing import PackedRow
 from biolm.batches.steps import TrainingSteps
 from biolm.model.families import token_limit
@@ -137,8 +141,41 @@ def rotate_in_full_precision(q, k, cos, sin, unsqueeze_dim=1):
     return q * cos + turn(q) * sin, k * cos + turn(k) * sin
 
 
+def own_store() -> TCPStore:
+    """Where ranks meet that are told its port, as they meet at torchrun's."""
+    return TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+
+
+def start_ranks(command: list[str], count: int, folder: Path) -> list[str]:
+    """Run a command as `count` ranks, as torchrun would. What each said."""
+    store = own_store()
+    common = {
+        **os.environ,
+        "WORLD_SIZE": str(count),
+        "LOCAL_WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(store.port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+    }
+    processes, files = [], [folder / f"output of {rank}" for rank in range(count)]
+    for rank, file in enumerate(files):
+        with file.open("w") as stream:
+            env = {**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+            processes.append(subprocess.Popen(command, env=env, stdout=stream, stderr=subprocess.STDOUT))
+    try:
+        deadline = time.monotonic() + 120
+        while any(process.poll() is None for process in processes):
+            assert time.monotonic() < deadline, [file.read_text() for file in files]
+            assert not any(process.poll() for process in processes), [file.read_text() for file in files]
+            time.sleep(0.05)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    said = [file.read_text() for file in files]
+    assert [process.returncode for process in processes] == [0] * count, said
+    return said
+
+
 def passages(count: int = 64, seed: int = 4) -> list[str]:
     return sentences(count, seed=seed, longest=40)
-
-
-MASKING = MaskingConfig()

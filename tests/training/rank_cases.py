@@ -143,6 +143,25 @@ def whole_run(folder: Path, tokens: Path, out: Path, way: str, ranks: Ranks) -> 
     }
 
 
+def exchanges(folder: Path, way: str, ranks: Ranks) -> dict[str, dict[str, int]]:
+    """How often gradients (or numbers) went between the ranks in a step of one row, and in a step of several."""
+    found = {}
+    for name, budget in (("one row", 100_000), ("rows", 300)):
+        config = config_of(parallel=way, max_row_tokens=budget)
+        rows = steps_of(folder, passages(), config).rows(0, rank=ranks.rank, ranks=ranks.count)
+        assert (len(rows) == 1) == (name == "one row")
+        trainer = trainer_of(folder, config, ranks=ranks)
+        trainer.step(0, rows, rate=0.0)
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiled:
+            trainer.step(1, rows, rate=0.0)
+        names = [event.name for event in profiled.events()]
+        found[name] = {
+            kind: sum(kind in name for name in names)
+            for kind in ("c10d::allreduce_", "c10d::_reduce_scatter_base_")
+        }
+    return found
+
+
 def in_turn(ranks: Ranks) -> tuple[float, float]:
     """When this rank's turn began and ended, by the machine's clock."""
     with ranks.in_turn("a name"):
@@ -171,7 +190,7 @@ def main() -> None:
     modeling_modernbert.apply_rotary_pos_emb = rotate_in_full_precision
     folders = {family: Path(given[family]) for family in FAMILIES}
     tokens = Path(given["tokens"])
-    with join_ranks("cpu") as ranks:
+    with join_ranks(given.get("device", "cpu")) as ranks:
         said: dict[str, Any] = {"turn": in_turn(ranks)}
         for way in WAYS:
             for name, case in CASES.items():
@@ -179,6 +198,7 @@ def main() -> None:
                 said[f"{way}: {name}"] = facts
                 save_file(tensors, where.parent / f"{way} {name} {ranks.rank}.safetensors")
             said[f"validation {way}"] = validated(folders["roberta"], tokens, way, ranks)
+            said[f"exchanges {way}"] = exchanges(folders["roberta"], way, ranks)
             out = where.parent / f"{way} run of {ranks.rank}"
             said[f"run {way}"] = whole_run(folders["roberta"], tokens, out, way, ranks)
         (where.parent / f"said {ranks.rank}.json").write_text(json.dumps(said))

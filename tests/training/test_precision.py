@@ -121,6 +121,15 @@ def test_a_scale_doubles_after_every_2000_clean_steps_and_halves_at_each_overflo
         assert scale.value == value >= 1
 
 
+def test_a_scale_doubles_at_the_2000th_clean_step_and_not_before():
+    scale = LossScale.of("fp16")
+    seen = []
+    for _ in range(4001):
+        scale.was_clean()
+        seen.append(scale.value / 65536)
+    assert seen == [1.0] * 1999 + [2.0] * 2000 + [4.0] * 2
+
+
 def test_at_the_smallest_scale_it_is_the_model_that_is_broken():
     guard = Guard(None, LossScale(1.0, fixed=False))
     assert guard.judge(1.0, math.inf) == "not_finite"

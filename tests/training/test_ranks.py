@@ -2,58 +2,20 @@
 
 import json
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from engine import CPU, FAMILIES, TOLERANCE, assert_alike, rotate_in_full_precision
+from engine import CPU, FAMILIES, TOLERANCE, assert_alike, own_store, rotate_in_full_precision, start_ranks
 from rank_cases import CASES, RUN, WAYS, do, validated, whole_run
 from safetensors.torch import load_file
-from torch.distributed import TCPStore
 from transformers.models.modernbert import modeling_modernbert
 
 from biolm.training.ranks import Ranks
 
 pytestmark = pytest.mark.slow  # one launch of two processes for all
-
-
-def own_store() -> TCPStore:
-    """Where ranks meet that are told its port, as they meet at torchrun's."""
-    return TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-
-
-def start_ranks(command: list[str], count: int, folder: Path) -> list[str]:
-    """Run a command as `count` ranks, as torchrun would. What each said."""
-    store = own_store()
-    common = {
-        **os.environ,
-        "WORLD_SIZE": str(count),
-        "LOCAL_WORLD_SIZE": str(count),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(store.port),
-        "TORCHELASTIC_USE_AGENT_STORE": "True",
-    }
-    processes, files = [], [folder / f"output of {rank}" for rank in range(count)]
-    for rank, file in enumerate(files):
-        with file.open("w") as stream:
-            env = {**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}
-            processes.append(subprocess.Popen(command, env=env, stdout=stream, stderr=subprocess.STDOUT))
-    try:
-        deadline = time.monotonic() + 120
-        while any(process.poll() is None for process in processes):
-            assert time.monotonic() < deadline, [file.read_text() for file in files]
-            assert not any(process.poll() for process in processes), [file.read_text() for file in files]
-            time.sleep(0.05)
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    said = [file.read_text() for file in files]
-    assert [process.returncode for process in processes] == [0] * count, said
-    return said
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +98,14 @@ def test_the_first_rank_alone_writes_and_all_take_the_same_number_of_steps(
     assert alone["steps"] == -(-126 // RUN["examples_per_step"])
     assert first["mean_loss"] == pytest.approx(alone["mean_loss"], rel=1e-4)
     assert second["mean_loss"] is None
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_gradients_go_between_the_ranks_once_a_step_however_many_rows_it_has(way: str, two):
+    _, said = two
+    found = said[0][f"exchanges {way}"]
+    assert found["rows"] == found["one row"]
+    assert found["rows"]["c10d::_reduce_scatter_base_" if way == "fsdp" else "c10d::allreduce_"] > 0
 
 
 def test_the_second_rank_waits_for_its_turn(two):

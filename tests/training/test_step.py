@@ -180,7 +180,7 @@ def check_compiled(family: str, mode: str, folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("family", "mode"), [("roberta", "default"), ("modernbert", "reduce-overhead")])
+@pytest.mark.parametrize(("family", "mode"), [("roberta", "default"), ("bert", "reduce-overhead")])
 def test_compiled_gives_the_same_gradients_and_compiles_once_for_rows_of_one_shape(
     family: str, mode: str, folder
 ):

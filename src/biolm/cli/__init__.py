@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from biolm import __version__
-from biolm.errors import BiolmError, Stopped
+from biolm.errors import BiolmError, RankError, Stopped
 
 COMMANDS = {
     "sample": "biolm.cli.sample:sample",
@@ -87,6 +87,8 @@ def main(arguments: list[str] | None = None) -> None:
             sys.exit(error.exit_code)  # the first rank speaks
         _fail(str(error), error.exit_code)
     except BiolmError as error:
+        if isinstance(error, RankError) and "RANK" in os.environ:
+            time.sleep(_HOLD_BACK)
         _fail(str(error), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("biolm: interrupted", err=True)
@@ -100,8 +102,9 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(result if isinstance(result, int) else 0)
 
 
-_AFTER_THE_FIRST = 3.0
-"""Seconds for which other ranks hold back: where the first one has the same to say, its end has ended them by then."""
+_HOLD_BACK = 3.0
+"""Seconds for which a rank does not speak that may have nothing to add: to the first one, which says the same, or to
+whoever started the ranks and ends them all when one is gone."""
 
 
 def _fail(message: str, code: int = 2) -> None:
@@ -110,6 +113,6 @@ def _fail(message: str, code: int = 2) -> None:
     )  # a paper's id may be anything
     rank = os.environ.get("RANK", "0")  # of a training on several ranks
     if rank != "0":
-        time.sleep(_AFTER_THE_FIRST)
+        time.sleep(_HOLD_BACK)
     click.echo("biolm: " + f"rank {rank}: " * (rank != "0") + " ".join(line.split()), err=True)
     sys.exit(code)

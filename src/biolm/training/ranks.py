@@ -18,6 +18,7 @@ from torch.distributed.rendezvous import rendezvous
 from biolm.corpus.engines import available_cores
 from biolm.errors import ConfigError, RankError
 from biolm.model.device import choose_device
+from biolm.training.launch import stop_with_launcher
 
 _PATIENCE = timedelta(days=7)
 """How long ranks wait for the first one to tokenize. One that dies ends them all, so nobody waits in vain."""
@@ -95,6 +96,7 @@ def join_ranks(device: str) -> Iterator[Ranks]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Ranks(chosen)
         return
+    stop_with_launcher()
     lacking = [
         name for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ
     ]
