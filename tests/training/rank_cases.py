@@ -68,6 +68,7 @@ CASES = {
     "one passage without a masked token": Case(texts=("p53",), settings={"seed": 3}),
     "one of two rows has no masked token": Case(texts=(LONG, "p53"), settings={"seed": 3}),
     "rows that do not come out even": Case(texts=tuple(passages(3)), settings={"max_row_tokens": 1}),
+    "bf16": Case(dtype=torch.float32, settings={"precision": "bf16", "max_row_tokens": 400}),
     "activations computed again": Case(
         settings={"activation_checkpointing": True, "max_row_tokens": 400}, texts=tuple(passages(12))
     ),

@@ -317,6 +317,7 @@ def test_two_gpus_give_the_gradients_and_weights_of_one(
             found = load_file(tmp_path / f"{way} {name} 0.safetensors")
             if any(tensor.any() for tensor in wanted.values()):
                 tolerance = 1e-4 if case.dtype == torch.float32 else 1e-7
+                tolerance = 3e-2 if "precision" in case.settings else tolerance
                 assert_alike(found, {key: tensor.cpu() for key, tensor in wanted.items()}, tolerance)
 
 

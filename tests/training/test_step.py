@@ -27,6 +27,8 @@ from transformers.models.modernbert import modeling_modernbert
 
 from biolm.batches.packing import PackedRow, filler
 from biolm.model.families import family_of
+from biolm.model.loading import load_model
+from biolm.model.masked_lm import score_row
 
 
 @pytest.fixture
@@ -110,6 +112,13 @@ def test_a_row_without_a_masked_token_changes_nothing_and_leaves_every_weight_a_
     facts = only.step(0, [empty], rate=1.0)
     assert (facts.loss, facts.recall, facts.masked_tokens, facts.gradient_norm) == (0.0, 0.0, 0, 0.0)
     assert gradients_of(only).keys() == gradients_of(alone).keys() == only.parallel.parameters.keys()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_row_without_a_masked_token_is_scored_as_nothing(family: str, folder):
+    (row,) = steps_of(folder, passages(2), config_of()).rows(0)
+    scores = score_row(load_model(folder).eval(), unmasked(row), np.empty(0, np.int64))
+    assert len(scores.loss) == len(scores.rank) == len(scores.predicted) == 0
 
 
 def test_dropout_follows_from_seed_step_and_rank(tiny_roberta: Path):
