@@ -17,7 +17,7 @@ from biolm.model.attention import packed_attention
 from biolm.model.families import token_limit
 from biolm.model.folder import save_model
 from biolm.model.loading import has_head, load_model
-from biolm.model.masked_lm import logits_at_masked, loss_sum, packed_logits, row_tensors, score_row
+from biolm.model.masked_lm import cross_entropy_sum, logits_at_masked, packed_logits, row_tensors, score_row
 from biolm.model.passages import PassageLengths
 from biolm.tokens.tokenizer import load_tokenizer
 from conftest import MINILM_REASON, minilm_folder, rows_of, save_tiny, sentences
@@ -66,7 +66,7 @@ def check_parity(folder: Path, dtype: torch.dtype, *, way: str = "one by one") -
     logits, expected = logits_at_masked(ours, tensors), stock_logits(stock, row)
     assert distance(logits, expected) < TOLERANCE[dtype]
     labels = torch.from_numpy(row.labels)
-    loss = loss_sum(logits, row.labels) / len(row.labels)
+    loss = cross_entropy_sum(logits, labels) / len(row.labels)
     wanted = torch.nn.functional.cross_entropy(expected, labels)
     assert distance(loss, wanted) < TOLERANCE[dtype]
     loss.backward()
@@ -138,7 +138,7 @@ def test_gradients_do_not_depend_on_the_split_into_rows(family: str, request: py
         rows = rows_of(tokenizer, sentences(12), token_limit(model.config), max_row_tokens)
         masked = sum(len(row.labels) for row in rows)
         for row in rows:
-            (loss_sum(packed_logits(model, row), row.labels) / masked).backward()
+            (cross_entropy_sum(packed_logits(model, row), torch.from_numpy(row.labels)) / masked).backward()
         return {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
 
     whole, parts = gradients(100_000), gradients(130)

@@ -36,14 +36,6 @@ class Row(Protocol):
         """(masked,): ascending; behind them, in a row of fixed shape, places whose labels are IGNORED."""
 
 
-class LabelledRow(Row, Protocol):
-    """A row with what was to be predicted."""
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """(masked,)."""
-
-
 @dataclass(frozen=True, slots=True)
 class RowTensors:
     """A row on the model's device."""
@@ -113,13 +105,11 @@ def packed_logits(model: Any, row: Row) -> torch.Tensor:
     return logits_at_masked(model, row_tensors(model, row))
 
 
-def loss_sum(logits: torch.Tensor, labels: NDArray[np.int64]) -> torch.Tensor:
-    """Cross-entropy summed over masked tokens, in fp32. The caller divides by the step's global count."""
-    return cross_entropy_sum(logits, to_device(labels, logits.device))
-
-
 def cross_entropy_sum(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy (in fp32 or float64) summed over the (masked,) targets that are not IGNORED."""
+    """Cross-entropy (in fp32 or float64) summed over the (masked,) targets that are not IGNORED.
+
+    The caller divides by the step's global count.
+    """
     wide = logits if logits.dtype == torch.float64 else logits.float()
     return F.cross_entropy(wide, target, reduction="sum", ignore_index=IGNORED)
 

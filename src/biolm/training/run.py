@@ -75,9 +75,9 @@ def pretrain(
     model_folder = run / "model"
     check_out(run, resume=resume)
     if _is_run(run):
-        _check_same(run, started, config)
-        if recipe is None and "recipe" in read_run(run):
-            started["recipe"] = read_run(run)["recipe"]  # the settings are those of it still
+        saved = _check_same(run, started, config)
+        if recipe is None and "recipe" in saved:
+            started["recipe"] = saved["recipe"]  # the settings are those of it still
         if (model_folder / MANIFEST).is_file():
             logger.info("%s is finished already", run)
             if ranks.first:
@@ -193,7 +193,8 @@ def _is_run(run: Path) -> bool:
     return isinstance(value, dict) and value.get("kind") == RUN_KIND
 
 
-def _check_same(run: Path, started: dict[str, Any], config: PretrainConfig) -> None:
+def _check_same(run: Path, started: dict[str, Any], config: PretrainConfig) -> dict[str, Any]:
+    """What the run was started with. Raises where that is not what is `started` now."""
     saved = read_run(run)
     if saved.get("version") != VERSION:
         raise ArtifactError(
@@ -205,10 +206,8 @@ def _check_same(run: Path, started: dict[str, Any], config: PretrainConfig) -> N
             raise ConfigError(
                 f"{run} was started with another {part.replace('_', ' ')}; choose another --out"
             )
-    before = {
-        **dataclasses.asdict(PretrainConfig()),
-        **saved["config"],
-    }  # one that was added since is at its default
+    # A setting that was added since is at its default.
+    before = {**dataclasses.asdict(PretrainConfig()), **saved["config"]}
     settings = {
         name: (getattr(config, name) if name in MAY_CHANGE else value) for name, value in before.items()
     }
@@ -217,3 +216,4 @@ def _check_same(run: Path, started: dict[str, Any], config: PretrainConfig) -> N
         raise ConfigError(
             f"{run} was started with other settings: {', '.join(differences)}; choose another --out"
         )
+    return saved

@@ -19,7 +19,7 @@ class Speed:
 
     def __init__(self, trainer: Trainer, flops: Flops) -> None:
         """The device's peak is measured here, which takes half a second."""
-        self._ranks, self._flops = trainer.ranks, flops
+        self._flops = flops
         self._peak = matmul_peak(trainer.ranks.device, trainer.precision, seconds=0.5)
         self._last = time.monotonic()
         self._waited = 0.0

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch.distributed.tensor import DTensor
 
 from biolm.batches.packing import PackedRow
 from biolm.model.device import autocast, resolve_precision
-from biolm.model.masked_lm import row_tensors
+from biolm.model.masked_lm import RowTensors, row_tensors
 from biolm.model.passages import to_device
 from biolm.training.averaging import WeightAverage
 from biolm.training.config import PretrainConfig
@@ -50,9 +51,8 @@ class Trainer:
         self.precision = resolve_precision(config.precision, ranks.device)
         self.parallel = Parallel(self.model, ranks, config)
         self.optimizer = make_optimizer(self.model, self.parallel.parameters, config)
-        if (
-            config.compile == "reduce-overhead"
-        ):  # CUDA graphs write anew where a first backward pass left gradients
+        if config.compile == "reduce-overhead":
+            # CUDA graphs write anew where a first backward pass left gradients.
             for weight in self.parallel.parameters.values():
                 weight.grad = torch.zeros_like(weight)
         self.guard = Guard(config.spike_factor, LossScale.of(self.precision))
@@ -66,21 +66,19 @@ class Trainer:
         """
         ranks, config = self.ranks, self.config
         seed_dropout(config.seed, number, ranks.rank)
-        counts = [float(sum(row.masked for row in rows)), float(sum(int(row.lengths.sum()) for row in rows))]
-        masked, tokens, windows, asked = ranks.add_up(
-            [*counts, float(sum(len(row.lengths) for row in rows)), float(stop)]
+        counts = (
+            sum(row.masked for row in rows),
+            sum(int(row.lengths.sum()) for row in rows),
+            sum(len(row.lengths) for row in rows),
+            stop,
         )
+        masked, tokens, windows, asked = ranks.add_up([float(count) for count in counts])
         share = self.guard.scale.value * ranks.count / max(1.0, masked)  # DDP and FSDP take means over ranks
         sums = torch.zeros(2, dtype=torch.float64, device=ranks.device)
         self.optimizer.zero_grad(set_to_none=config.compile != "reduce-overhead")
         for place, row in enumerate(rows):
-            with (
-                self.parallel.accumulating(last=place == len(rows) - 1),
-                autocast(ranks.device, self.precision),
-            ):
-                loss, hits = self.parallel.forward(
-                    row_tensors(self.model, row), to_device(row.labels, ranks.device)
-                )
+            with self.parallel.accumulating(last=place == len(rows) - 1), self.autocast():
+                loss, hits = self.parallel.forward(*self.tensors(row))
                 (loss * share).backward()
             sums += torch.stack([loss.detach().double(), hits.double()])
         norm = self._norm()
@@ -101,6 +99,14 @@ class Trainer:
             skipped=skipped,
             stop=asked > 0,
         )
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Around a forward pass, and the backward pass that begins in it."""
+        return autocast(self.ranks.device, self.precision)
+
+    def tensors(self, row: PackedRow) -> tuple[RowTensors, torch.Tensor]:
+        """What `Parallel.forward` and `evaluate` take of a row: itself and its labels, on the device."""
+        return row_tensors(self.model, row), to_device(row.labels, self.ranks.device)
 
     def _norm(self) -> torch.Tensor:
         norm = torch.nn.utils.get_total_norm(self.parallel.gradients())

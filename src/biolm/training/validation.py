@@ -8,10 +8,7 @@ import torch
 from biolm.batches.examples import cut_examples
 from biolm.batches.packing import filler
 from biolm.batches.steps import evaluation_rows
-from biolm.model.device import autocast
 from biolm.model.families import token_limit
-from biolm.model.masked_lm import row_tensors
-from biolm.model.passages import to_device
 from biolm.tokens.store import TokenStore
 from biolm.training.step import Trainer
 
@@ -52,10 +49,8 @@ class Validation:
         trainer.model.eval()
         with trainer.average.in_place() if trainer.average else nullcontext():
             for row in self._rows:
-                with autocast(trainer.ranks.device, trainer.precision):
-                    loss, hits = trainer.parallel.evaluate(
-                        row_tensors(trainer.model, row), to_device(row.labels, trainer.ranks.device)
-                    )
+                with trainer.autocast():
+                    loss, hits = trainer.parallel.evaluate(*trainer.tensors(row))
                 sums += torch.stack([loss.double(), hits.double(), loss.new_full((), row.masked).double()])
         trainer.parallel.evaluated()
         trainer.model.train()
