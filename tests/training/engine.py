@@ -18,7 +18,7 @@ from biolm.batches.examples import cut_examples
 from biolm.batches.masking import Masker
 from biolm.batches.packing import PackedRow
 from biolm.batches.steps import TrainingSteps
-from biolm.model.families import token_limit
+from biolm.model.families import family_of, token_limit
 from biolm.model.loading import load_model
 from biolm.tokens.tokenizer import load_tokenizer
 from biolm.tokens.words import word_table
@@ -66,16 +66,24 @@ def trainer_of(
     *,
     dtype: torch.dtype = torch.float32,
     ranks: Ranks | None = None,
-    sparse: bool = True,
+    fused: bool = True,
 ) -> Trainer:
-    """`sparse`: with the embedding's sparse gradient that a Trainer sets up on CPUs, or without."""
+    """`fused`: with the passes written out by hand that a CPU gets, or with the stock layers, head and embedding."""
     model = load_model(
         folder, hidden_dropout=config.hidden_dropout, attention_dropout=config.attention_dropout
     ).to(dtype)
     trainer = Trainer(model, ranks or Ranks(CPU), config)
-    if not sparse:
-        vars(model.get_input_embeddings()).pop("forward")
+    if not fused:
+        unfuse(trainer)
     return trainer
+
+
+def unfuse(trainer: Trainer) -> None:
+    """Have the stock layers, head and embedding compute."""
+    vars(trainer.model.get_input_embeddings()).pop("forward", None)
+    trainer.parallel.evaluate.head = None
+    for layer in family_of(trainer.model.config).layers(trainer.model):
+        layer.forward = vars(layer).get("unfused", layer.forward)
 
 
 def gradients_of(trainer: Trainer) -> Gradients:

@@ -24,8 +24,8 @@ class Family:
 
     head: tuple[str, ...]
     """Names of the head's weights begin with one of these."""
-    logits: Callable[[Any, torch.Tensor], torch.Tensor]
-    """(model, hidden states (n, width)) to logits (n, vocabulary)."""
+    features: Callable[[Any, torch.Tensor], torch.Tensor]
+    """(model, hidden states (n, width)) to what the decoder takes (n, width)."""
     transform: Callable[[Any], Any]
     """The head's square layer."""
     bias: Callable[[Any], torch.nn.Parameter]
@@ -175,7 +175,7 @@ def _set_modernbert_dropout(model: Any, hidden: float | None, attention: float |
 FAMILIES: dict[str, Family] = {
     "roberta": Family(
         head=("lm_head.",),
-        logits=lambda model, hidden: model.lm_head(hidden),
+        features=lambda model, hidden: model.lm_head.layer_norm(F.gelu(model.lm_head.dense(hidden))),
         transform=lambda model: model.lm_head.dense,
         bias=lambda model: model.lm_head.bias,
         layers=lambda model: model.roberta.encoder.layer,
@@ -186,7 +186,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "bert": Family(
         head=("cls.predictions.",),
-        logits=lambda model, hidden: model.cls(hidden),
+        features=lambda model, hidden: model.cls.predictions.transform(hidden),
         transform=lambda model: model.cls.predictions.transform.dense,
         bias=lambda model: model.cls.predictions.bias,
         layers=lambda model: model.bert.encoder.layer,
@@ -197,7 +197,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "modernbert": Family(
         head=("head.", "decoder."),
-        logits=lambda model, hidden: model.decoder(model.head(hidden)),
+        features=lambda model, hidden: model.head(hidden),
         transform=lambda model: model.head.dense,
         bias=lambda model: model.decoder.bias,
         layers=lambda model: model.model.layers,

@@ -12,6 +12,7 @@ from biolm.errors import ModelError
 from biolm.hub import read_config
 from biolm.model.attention import PACKED
 from biolm.model.families import FAMILIES, family_of, shorten_last_layer
+from biolm.model.fused_layer import fuse_layers
 
 STOCK_ATTENTION = (None, "eager", "sdpa", "flex_attention", "flash_attention_2", PACKED)
 """What a configuration may name; anything else could be a kernel to be fetched."""
@@ -88,6 +89,7 @@ def load_model(
         start_head(model, unigram_counts)
     family.set_dropout(model, hidden_dropout, attention_dropout)
     shorten_last_layer(model)
+    fuse_layers(model)
     return model
 
 

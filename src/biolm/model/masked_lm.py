@@ -88,12 +88,18 @@ def row_tensors(model: Any, row: Row) -> RowTensors:
 
 def logits_at_masked(model: Any, row: RowTensors) -> torch.Tensor:
     """Logits (masked, vocabulary) at the row's masked positions, of a stock masked language model."""
+    logits: torch.Tensor = model.get_output_embeddings()(features_at_masked(model, row))
+    return logits
+
+
+def features_at_masked(model: Any, row: RowTensors) -> torch.Tensor:
+    """What the decoder makes logits of, (masked, width)."""
     hidden = model.base_model(input_ids=row.input_ids, position_ids=row.position_ids, passages=row.passages)[
         0
     ][0]
     if row.passages.queries is None:
         hidden = hidden.index_select(0, row.masked)
-    return family_of(model.config).logits(model, hidden)
+    return family_of(model.config).features(model, hidden)
 
 
 def packed_logits(model: Any, row: Row) -> torch.Tensor:

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch.distributed.tensor import DTensor
 
+from biolm.model.device import resolve_precision
 from biolm.model.families import compute_again, family_of
-from biolm.model.training_forward import PackedMaskedLM, accumulate_embedding_sparsely
+from biolm.model.training_forward import PackedMaskedLM
 from biolm.training.config import PretrainConfig
 from biolm.training.ranks import Ranks
 
@@ -23,9 +24,12 @@ class Parallel:
         self._ddp: torch.nn.parallel.DistributedDataParallel | None = None
         if config.activation_checkpointing:
             compute_again(model)
-        if ranks.device.type == "cpu" and not self.sharded and config.compile == "off":  # inductor cannot
-            accumulate_embedding_sparsely(model)
-        module: Any = PackedMaskedLM(model)
+        plain = (
+            self.sharded
+            or config.compile != "off"
+            or resolve_precision(config.precision, ranks.device) != "fp32"
+        )
+        module: Any = PackedMaskedLM(model, fused=ranks.device.type == "cpu" and not plain)
         self._plain = module
         if self.sharded:
             _shard(module, ranks)
