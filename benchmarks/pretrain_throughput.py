@@ -35,8 +35,10 @@ which on a machine that others use too is a rate that nothing sustains. Both are
 Random weights, fp32 on CPU, all cores. Every measurement is a process of its own, so that biolm's setting of the
 allocator does not reach the Trainer. What is timed is a later step on the same passages, since the first one also makes
 the optimizer's state and touches all memory for the first time: the Trainer's second, biolm's third (its heap, which is
-kept, grows in two; the Trainer's memory is mapped anew in every step). Sizes: ROUNDS x 13 arms, what has
-one thing less in the first three rounds alone; on two cores an arm takes 30 to 100 seconds, so 5 rounds about 50 minutes; cells are kept and an interrupted run goes on.
+kept, grows in two; the Trainer's memory is mapped anew in every step).
+
+Sizes: ROUNDS x 13 arms, those with one thing taken away in the first three rounds alone; on two cores an arm takes 30
+to 100 seconds, so 5 rounds about 50 minutes; cells are kept and an interrupted run goes on.
 
     python benchmarks/pretrain_throughput.py [--rounds 5] [--papers FOLDER] [--tokenizer FOLDER] [--save]
 """
