@@ -20,6 +20,7 @@ COMMANDS = {
     "pretrain": "biolm.cli.pretrain:pretrain",
     "recipes": "biolm.cli.recipes:recipes",
     "evaluate": "biolm.cli.evaluate:evaluate",
+    "score": "biolm.cli.score:score",
     "fill-mask": "biolm.cli.fill_mask:fill_mask",
     "demo": "biolm.cli.demo:demo",
 }
@@ -31,6 +32,7 @@ SUMMARIES = {
     "pretrain": "Further-train a masked language model on a corpus.",
     "recipes": "Show whole configurations for pretraining, with the reason for each value.",
     "evaluate": "Measure a masked language model on a corpus.",
+    "score": "Give each line of a file its pseudo-log-likelihood.",
     "fill-mask": "Fill the mask of a sentence.",
     "demo": "Papers to a measured model, on the embedded sample.",
 }

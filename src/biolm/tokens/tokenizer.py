@@ -36,6 +36,18 @@ class Vocabulary:
     """SHA-256 of what decides how text becomes ids."""
 
 
+@dataclass(frozen=True, slots=True)
+class Aligned:
+    """One text's tokens, without special ones around it."""
+
+    ids: "NDArray[np.int64]"
+    """(tokens,)."""
+    spans: "NDArray[np.int64]"
+    """(tokens, 2): the token's characters, from and before; pieces of one character share it."""
+    words: "NDArray[np.int64]"
+    """(tokens,): the number of the word that the tokenizer itself divided into this and other tokens; ascending."""
+
+
 class Tokenizer:
     """A fast tokenizer that cuts text as it stands: no truncation, no padding, and a passage that spells
     "<mask>" or "[SEP]" holds those characters, not those tokens."""
@@ -57,6 +69,22 @@ class Tokenizer:
         finally:
             self._backend.encode_special_tokens = False
         return [encoding.ids for encoding in encodings]
+
+    def encode_aligned(self, texts: Sequence[str]) -> "list[Aligned]":
+        """What `encode` gives, with the characters and the word that each token is of."""
+        self._backend.encode_special_tokens = True
+        try:
+            encodings = self._backend.encode_batch(list(texts), add_special_tokens=False)
+        finally:
+            self._backend.encode_special_tokens = False
+        return [
+            Aligned(
+                np.array(encoding.ids, np.int64),
+                np.array(encoding.offsets, np.int64).reshape(-1, 2),
+                np.array(encoding.word_ids, np.int64),
+            )
+            for encoding in encodings
+        ]
 
     def encode_with_mask(self, text: str) -> list[int]:
         """Ids of one text in which the mask token's spelling is the mask, special tokens around it included."""
