@@ -1,15 +1,22 @@
 """What every benchmark shares: cells on disk, the machine's description, the table and the last line."""
 
+import dataclasses
 import hashlib
 import json
 import os
 import platform
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+from biolm.artifacts import write_manifest
+from biolm.tokens.store import KIND, VERSION
+from biolm.tokens.tokenizer import Vocabulary
 
 HERE = Path(__file__).parent
 
@@ -84,3 +91,25 @@ def finish(name: str, result: dict[str, Any], packages: tuple[str, ...], *, save
         }
         (HERE / "results" / f"{name}.json").write_text(json.dumps(facts, indent=2) + "\n")
     print(json.dumps(result))
+
+
+def write_store(folder: Path, vocabulary: Vocabulary, splits: Mapping[str, Sequence[Any]]) -> None:
+    """A token store of passages (ids of each) that are documents of their own, under uint16; every id as frequent."""
+    facts = {}
+    for split, passages in splits.items():
+        lengths, count = [len(ids) for ids in passages], len(passages)
+        np.concatenate([np.asarray(ids, "<u2") for ids in passages]).tofile(folder / f"{split}.ids")
+        np.concatenate([[0], np.cumsum(lengths)]).astype("<i8").tofile(folder / f"{split}.offsets")
+        np.arange(count, dtype="<i4").tofile(folder / f"{split}.documents")
+        np.zeros(count, np.uint8).tofile(folder / f"{split}.sections")
+        facts[split] = {"passages": count, "tokens": sum(lengths), "documents": count}
+    np.ones(vocabulary.size, "<i8").tofile(folder / "unigram.counts")
+    write_manifest(
+        folder,
+        kind=KIND,
+        version=VERSION,
+        corpus={},
+        dtype="uint16",
+        vocabulary=dataclasses.asdict(vocabulary),
+        splits=facts,
+    )

@@ -12,7 +12,6 @@ Sizes: 3 x 2 processes, about 1 minute each. Cells are kept.
 """
 
 import argparse
-import dataclasses
 import functools
 import json
 import subprocess
@@ -25,46 +24,34 @@ from pathlib import Path
 import numpy as np
 from transformers import RobertaConfig, RobertaForMaskedLM
 
-from biolm.artifacts import cache_folder, write_manifest
+from biolm.artifacts import cache_folder
 from biolm.evaluation.masked import evaluate
 from biolm.model.attention import PACKED
 from biolm.model.families import shorten_last_layer
+from biolm.model.fused_layer import fuse_layers
 from biolm.progress import Silent
 from biolm.sources.sample import sample_model
-from biolm.tokens.store import KIND, VERSION, open_tokens
+from biolm.tokens.store import open_tokens
 from biolm.tokens.tokenizer import load_tokenizer
 from biolm.training.config import PretrainConfig
 from biolm.training.loop import train
-from harness import cell, finish, memory_mib
+from harness import cell, finish, memory_mib, write_store
 
 NAME = "pretrain_memory"
 PASSAGES = 20_000
 TIMES = (1, 4, 16)
 
 
-def write_store(folder: Path, passages: int) -> None:
+def write_random_store(folder: Path, passages: int) -> None:
     """A token store of random ids under the sample model's vocabulary."""
     vocabulary = load_tokenizer(str(sample_model(cache_folder()))).vocabulary
     random = np.random.default_rng(0)
     splits = {}
     for split, count in (("train", passages), ("validation", 200), ("test", passages // 10)):
         lengths = random.integers(20, 400, count)
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype("<i8")
-        random.integers(1000, vocabulary.size, int(offsets[-1])).astype("<u2").tofile(folder / f"{split}.ids")
-        offsets.tofile(folder / f"{split}.offsets")
-        np.arange(count, dtype="<i4").tofile(folder / f"{split}.documents")
-        np.zeros(count, np.uint8).tofile(folder / f"{split}.sections")
-        splits[split] = {"passages": count, "tokens": int(offsets[-1]), "documents": count}
-    np.ones(vocabulary.size, "<i8").tofile(folder / "unigram.counts")
-    write_manifest(
-        folder,
-        kind=KIND,
-        version=VERSION,
-        corpus={},
-        dtype="uint16",
-        vocabulary=dataclasses.asdict(vocabulary),
-        splits=splits,
-    )
+        ids = random.integers(1000, vocabulary.size, int(lengths.sum()), dtype=np.uint16)
+        splits[split] = np.split(ids, np.cumsum(lengths)[:-1])
+    write_store(folder, vocabulary, splits)
 
 
 def measure(what: str, times: int, limit: int) -> dict[str, float]:
@@ -77,7 +64,7 @@ def measure(what: str, times: int, limit: int) -> dict[str, float]:
             time.sleep(0.02)
 
     with tempfile.TemporaryDirectory() as folder:
-        write_store(Path(folder), times * PASSAGES)
+        write_random_store(Path(folder), times * PASSAGES)
         store = open_tokens(Path(folder))
         model = RobertaForMaskedLM(
             RobertaConfig(
@@ -92,6 +79,7 @@ def measure(what: str, times: int, limit: int) -> dict[str, float]:
         )
         model.set_attn_implementation(PACKED)
         shorten_last_layer(model)
+        fuse_layers(model)
         threading.Thread(target=watch, daemon=True).start()
         if what == "train":
             config = PretrainConfig(max_steps=30, hidden_dropout=0.0, validation_examples=100)

@@ -18,10 +18,12 @@ from biolm.model.loading import load_model
 from biolm.progress import Silent
 from biolm.tokens.store import SECTIONS
 from biolm.tokens.tokenizer import load_tokenizer
+from biolm.tokens.words import word_table
 
 
 def measure(folder: Path, store, **options):
-    measured = evaluate({"model": load_model(folder)}, store, "test", Silent(), **options)
+    words = word_table(load_tokenizer(str(folder)))
+    measured = evaluate({"model": load_model(folder)}, store, "test", Silent(), words=words, **options)
     return results_json(measured, split="test", names={"model": "m"})
 
 
@@ -56,6 +58,7 @@ def test_predictions_are_what_stock_transformers_computes_passage_by_passage(
             own = probabilities[line["position"] + 1]
             assert own[line["original_id"]].item() == pytest.approx(line["log_probability"], abs=1e-5)
             assert own.argmax().item() == line["predicted_id"]
+            assert own.max().exp().item() == pytest.approx(line["probability"], abs=1e-5)
             assert (own > own[line["original_id"]]).sum().item() == line["rank"]
             assert SECTIONS[split.sections[passage]] == line["section"]
 
@@ -78,6 +81,51 @@ def test_the_figures_can_be_recomputed_from_the_predictions(
         unigram = results["unigram"]["overall" if name == "overall" else "sections"]
         unigram = unigram if name == "overall" else unigram[name]
         assert unigram["recall_at_1"]["value"] == np.mean([x["original_id"] == likeliest for x in lines])
+
+
+def test_metrics_beyond_the_first_can_be_recomputed_too(
+    tiny_roberta: Path, roberta_tokens, predictions: list[dict]
+):
+    """From the saved positions, in plain Python."""
+    overall = measure(tiny_roberta, roberta_tokens)["overall"]
+    rank = np.array([line["rank"] for line in predictions])
+    masked = np.array([line["input_id"] == roberta_tokens.vocabulary.mask_id for line in predictions])
+    assert 0 < masked.sum() < len(masked)
+    assert overall["recall_at_10"]["value"] == (rank < 10).mean()
+    assert overall["mean_reciprocal_rank"]["value"] == pytest.approx((1 / (rank + 1)).mean(), rel=1e-12)
+    assert overall["strict_recall_at_1"]["value"] == (rank[masked] < 1).mean()
+    spelled = sum(len(line["original"].replace("Ġ", "")) for line in predictions)  # ASCII, one byte a letter
+    bits = -sum(line["log_probability"] for line in predictions) / np.log(2) / spelled
+    assert overall["bits_per_character"]["value"] == pytest.approx(bits, rel=1e-9)
+
+    split, words = roberta_tokens.split("test"), word_table(load_tokenizer(str(tiny_roberta)))
+    right: dict[tuple[int, int], list[bool]] = {}
+    for line in predictions:
+        ids = split.ids[split.offsets[line["passage"]] : split.offsets[line["passage"] + 1]]
+        word = int(np.cumsum(words.starts(ids.astype(np.int64)))[line["position"]])
+        right.setdefault((line["passage"], word), []).append(line["rank"] == 0)
+    assert len(right) < len(predictions)  # or words would be tokens
+    assert overall["whole_word_recall"]["value"] == np.mean([all(hits) for hits in right.values()])
+
+    confidence = np.array([line["probability"] for line in predictions])
+    place, error = np.minimum((confidence * 10).astype(int), 9), 0.0
+    for one in overall["calibration"]:
+        inside = place == round(10 * one["from"])
+        assert one["tokens"] == inside.sum()
+        assert one["recall"] == pytest.approx((rank[inside] == 0).mean(), rel=1e-9)
+        assert one["probability"] == pytest.approx(confidence[inside].mean(), rel=1e-9)
+        error += inside.mean() * abs(one["recall"] - one["probability"])
+    assert overall["calibration_error"]["value"] == pytest.approx(error, rel=1e-9)
+
+
+def test_without_words_their_metrics_are_absent_and_the_others_the_same(tiny_roberta: Path, roberta_tokens):
+    alone = evaluate({"model": load_model(tiny_roberta)}, roberta_tokens, "test", Silent())
+    found = results_json(alone, split="test", names={"model": "m"})["overall"]
+    expected = measure(tiny_roberta, roberta_tokens)["overall"]
+    for name in ("whole_word_recall", "bits_per_character"):
+        assert expected.pop(name)["value"] is not None
+        assert found.pop(name) == {"value": None, "low": None, "high": None}
+    assert found == expected
 
 
 def test_masks_are_15_percent_80_10_10(predictions: list[dict], roberta_tokens):
@@ -103,6 +151,9 @@ def assert_close(found: object, expected: object) -> None:
         assert found.keys() == expected.keys()
         for key in expected:
             assert_close(found[key], expected[key])
+    elif isinstance(expected, list):
+        for one, other in zip(found, expected, strict=True):
+            assert_close(one, other)
     elif isinstance(expected, float):
         assert found == pytest.approx(expected, rel=1e-5)
     else:
@@ -111,11 +162,12 @@ def assert_close(found: object, expected: object) -> None:
 
 def test_a_model_compared_with_itself_differs_by_nothing(tiny_roberta: Path, roberta_tokens):
     model = load_model(tiny_roberta)
-    measured = evaluate({"model": model, "compare": model}, roberta_tokens, "test", Silent())
+    words = word_table(load_tokenizer(str(tiny_roberta)))
+    measured = evaluate({"model": model, "compare": model}, roberta_tokens, "test", Silent(), words=words)
     results = results_json(measured, split="test", names={"model": "a", "compare": "b"})
-    for value in results["difference"]["overall"].values():
-        assert value == {"value": 0, "low": 0, "high": 0}
-    assert results["compare"]["overall"] == results["overall"]
+    for value in results["compare"][0]["difference"]["overall"].values():
+        assert value == {"value": 0, "low": 0, "high": 0, "p": 1}
+    assert results["compare"][0]["overall"] == results["overall"]
 
 
 def test_results_are_strict_json_without_times_or_paths(tiny_roberta: Path, roberta_tokens):

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForMaskedLM
+from transformers import AutoConfig, AutoModelForMaskedLM
 from transformers.models.modernbert import modeling_modernbert
 
 from biolm.batches.packing import PackedRow
 from biolm.errors import ModelError
+from biolm.model import families
 from biolm.model.attention import packed_attention
 from biolm.model.families import token_limit
 from biolm.model.folder import save_model
@@ -257,3 +258,84 @@ def test_incomplete_weights_are_refused(tiny_roberta: Path, tmp_path: Path):
     (tmp_path / "config.json").write_text((tiny_roberta / "config.json").read_text())
     with pytest.raises(ModelError, match="incomplete"):
         load_model(tmp_path)
+
+
+def test_a_decoder_is_refused(tiny_bert: Path, tmp_path: Path):
+    folder = shutil.copytree(tiny_bert, tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "is_decoder": True}))
+    with pytest.raises(ModelError, match="is a decoder"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_head_that_would_not_be_tied_is_not_started(family: str, tmp_path: Path):
+    folder = save_tiny(tmp_path / "base", family, head=False)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": False}))
+    with pytest.raises(ModelError, match="not tied to the embeddings"):
+        load_model(folder, unigram_counts=np.ones(config["vocab_size"], np.int64))
+
+
+@pytest.mark.parametrize("family", ["roberta", "bert"])
+def test_an_untied_model_trains_what_it_uses(family: str, tmp_path: Path, request: pytest.FixtureRequest):
+    tied = request.getfixturevalue(f"tiny_{family}")
+    config = AutoConfig.from_pretrained(tied, tie_word_embeddings=False)
+    AutoModelForMaskedLM.from_config(config).save_pretrained(tmp_path / "m")
+    model, tokenizer = load_model(tmp_path / "m"), load_tokenizer(str(tied))
+    (row,) = rows_of(tokenizer, sentences(4), token_limit(model.config), max_row_tokens=100_000)
+    cross_entropy_sum(packed_logits(model, row), torch.from_numpy(row.labels)).backward()
+    assert all(weight.grad is not None for weight in model.parameters() if weight.requires_grad)
+
+
+@pytest.mark.parametrize("family", ["roberta", "bert"])
+def test_who_listens_to_a_part_of_a_layer_hears_it(family: str, request: pytest.FixtureRequest):
+    """A fused layer does not call its parts; one that somebody has hooked or replaced does."""
+    folder = request.getfixturevalue(f"tiny_{family}")
+    model, tokenizer = load_model(folder), load_tokenizer(str(folder))
+    (row,) = rows_of(tokenizer, sentences(4), token_limit(model.config), max_row_tokens=100_000)
+    expected = packed_logits(model, row)
+    layers = families.family_of(model.config).layers(model)
+    assert all(hasattr(layer, "unfused") for layer in layers[:-1])
+    heard = []
+    handle = layers[0].intermediate.register_forward_hook(lambda *_: heard.append(1))
+    torch.testing.assert_close(packed_logits(model, row), expected, atol=1e-5, rtol=1e-5)
+    assert heard == [1]
+    handle.remove()
+    packed_logits(model, row)
+    assert heard == [1]
+
+    class Adapter(torch.nn.Linear):
+        def forward(self, inputs):
+            return super().forward(inputs) + 1
+
+    old = layers[0].output.dense
+    layers[0].output.dense = Adapter(old.in_features, old.out_features)
+    layers[0].output.dense.load_state_dict(old.state_dict())
+    assert distance(packed_logits(model, row), expected) > 1e-3
+
+
+@pytest.mark.parametrize("family", ["roberta", "bert"])
+def test_weights_that_are_frozen_get_no_gradient_and_change_no_other(
+    family: str, request: pytest.FixtureRequest
+):
+    folder = request.getfixturevalue(f"tiny_{family}")
+    tokenizer, found = load_tokenizer(str(folder)), []
+    for frozen in (False, True):
+        model = load_model(folder).double()
+        layer = families.family_of(model.config).layers(model)[0]
+        assert hasattr(layer, "unfused")
+        for weight in (
+            layer.attention.self.key.weight,
+            layer.output.dense.bias,
+            layer.output.LayerNorm.weight,
+        ):
+            weight.requires_grad_(not frozen)
+        (row,) = rows_of(tokenizer, sentences(4), token_limit(model.config), max_row_tokens=100_000)
+        cross_entropy_sum(packed_logits(model, row), torch.from_numpy(row.labels)).backward()
+        found.append({name: weight.grad for name, weight in model.named_parameters()})
+    absent = [name for name, gradient in found[1].items() if gradient is None]
+    assert len(absent) == 3
+    for name, gradient in found[1].items():
+        if gradient is not None:
+            torch.testing.assert_close(gradient, found[0][name], atol=1e-12, rtol=1e-9)

@@ -424,3 +424,18 @@ def test_a_checkpoint_of_a_newer_biolm_is_not_taken_for_ours(folder: Path, caplo
     assert "format 3" in caplog.text
     with pytest.raises(ArtifactError, match="format 3"):
         open_checkpoint(folder / "step-00000002")
+
+
+def test_a_run_that_goes_on_in_another_precision_says_so(
+    tiny_roberta: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    first = trainer_of(tiny_roberta)
+    save_checkpoint(tmp_path, first, Counters(step=1), validation_loss=None, keep=1)
+    found = find_checkpoint(tmp_path)
+    assert found
+    assert found.precision == "fp32"
+    load_checkpoint(found, trainer_of(tiny_roberta))
+    assert not caplog.records
+    load_checkpoint(found, trainer_of(tiny_roberta, dataclasses.replace(EVERYTHING, precision="bf16")))
+    (record,) = caplog.records
+    assert "in fp32 until here and goes on in bf16" in record.getMessage()

@@ -59,6 +59,30 @@ def test_a_step_is_skipped_where_its_norm_is_not_finite_or_far_above_the_median_
     assert guard.skipped == {reason: count for reason, count in counts.items() if count}
 
 
+def test_a_small_step_may_have_a_larger_norm():
+    """The last step of an epoch: a hundredth of the tokens, ten times the noise."""
+    guard = Guard(10.0, LossScale())
+    for _ in range(30):
+        assert guard.judge(1.0, 1.0, tokens=10_000) is None
+    assert guard.judge(1.0, 90.0, tokens=100) is None
+    assert guard.judge(1.0, 110.0, tokens=100) == "spike"
+    assert guard.judge(1.0, 11.0, tokens=10_000) == "spike"
+    assert guard.judge(1.0, 11.0, tokens=100_000) == "spike"  # a large one may not have a smaller norm only
+
+
+def test_a_resumed_run_in_another_precision_begins_with_that_ones_scale():
+    for before, after in (("bf16", "fp16"), ("fp32", "fp16"), ("fp16", "bf16")):
+        first, second = Guard(None, LossScale.of(before)), Guard(None, LossScale.of(after))
+        first.judge(1.0, 1.0)
+        second.restore(first.state())
+        assert second.scale == LossScale.of(after)
+    same = Guard(None, LossScale.of("fp16"))
+    same.judge(1.0, math.inf)
+    again = Guard(None, LossScale.of("fp16"))
+    again.restore(same.state())
+    assert again.scale.value == 32768
+
+
 def test_a_loss_that_is_not_finite_is_enough():
     guard = Guard(None, LossScale())
     assert guard.judge(math.nan, 1.0) == "not_finite"

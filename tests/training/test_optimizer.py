@@ -310,3 +310,11 @@ def test_the_average_is_what_is_validated_and_what_becomes_the_model(
         assert Validation(trainer, roberta_tokens).measure()["validation/loss"] == pytest.approx(
             losses[-1], rel=1e-6
         )
+
+
+def test_what_cannot_be_together_is_refused():
+    with pytest.raises(ConfigError, match="give row_shape fixed too"):
+        PretrainConfig(compile="reduce-overhead")
+    PretrainConfig(compile="reduce-overhead", row_shape="fixed")
+    with pytest.raises(ConfigError, match="twice"):
+        PretrainConfig(track=("wandb", "wandb"))

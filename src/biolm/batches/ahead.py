@@ -194,6 +194,6 @@ def _ended(code: int) -> str:
         f"was killed (signal {-code}), maybe for want of memory" if code < 0 else f"ended (exit code {code})"
     )
     return (
-        f"the process that prepares batches {how}; start again, which goes on from the newest checkpoint, or prepare "
-        "in the training process (--prepare-ahead 0)"
+        f"the process that prepares batches {how}; the same command with --resume goes on from the newest "
+        "checkpoint; or prepare in the training process (--prepare-ahead 0)"
     )

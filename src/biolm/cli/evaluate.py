@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 @click.option(
     "--split", type=click.Choice(["test", "validation", "train"]), default="test", show_default=True
 )
-@click.option("--compare", default=None, help="Another model with the same tokenizer, on the same masks.")
+@click.option(
+    "--compare",
+    multiple=True,
+    metavar="MODEL",
+    help="Another model with the same tokenizer, on the same masks; may be given several times.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 @click.option(
     "--save-predictions",
@@ -45,7 +50,7 @@ def evaluate(
     model: str,
     corpus: "Place",
     split: str,
-    compare: str | None,
+    compare: tuple[str, ...],
     as_json: bool,
     save_predictions: Path | None,
     tokenizer: str | None,
@@ -58,7 +63,7 @@ def evaluate(
 ) -> None:
     """Measure MODEL (folder or Hub name) on CORPUS (a corpus, its token store, or data of others: `biolm tokenize`).
 
-    15 % of the tokens are hidden, the same for both models; loss, perplexity and recall@1 and
+    15 % of the tokens are hidden, the same for all models; loss, perplexity and recall@1 and
     @5 stand with 95 % intervals over documents, beside a baseline that knows only token frequencies.
     """
     from biolm.cli.tokenize import tokens_of
@@ -71,6 +76,7 @@ def evaluate(
     from biolm.model.loading import load_model
     from biolm.tokens.source import TextColumns
     from biolm.tokens.tokenizer import check_belongs, load_tokenizer
+    from biolm.tokens.words import word_table_or_none
 
     if save_predictions is not None:
         check_predictions_path(save_predictions)
@@ -80,16 +86,18 @@ def evaluate(
     own = load_tokenizer(tokenizer or str(folder))
     check_belongs(own, folder)
     models: dict[str, Any] = {"model": load_model(folder).to(where)}
-    if compare is not None:
-        other = resolve_folder(compare, weights=True)
+    names: dict[str, str | None] = {"model": model}
+    for place, another in enumerate(compare):
+        other = resolve_folder(another, weights=True)
         theirs = load_tokenizer(tokenizer or str(other))
         check_belongs(theirs, other)
         if theirs.vocabulary.hash != own.vocabulary.hash:
             raise ModelError(
-                f"{model} and {compare} cut text into different tokens, so their figures cannot be compared; "
+                f"{model} and {another} cut text into different tokens, so their figures cannot be compared; "
                 "compare models of one tokenizer"
             )
-        models["compare"] = load_model(other).to(where)
+        models[f"compare {place}"] = load_model(other).to(where)
+        names[f"compare {place}"] = another
     store = tokens_of(corpus, own, progress, TextColumns(text=text_column, document=document_column))
     with (
         predictions_file(save_predictions, store.split(split), own) if save_predictions else nullcontext()
@@ -102,23 +110,24 @@ def evaluate(
             max_row_tokens=max_row_tokens,
             limit=limit,
             predictions=predictions,
+            words=word_table_or_none(own),
         )
-    results = results_json(measured, split=split, names={"model": model, "compare": compare})
+    results = results_json(measured, split=split, names=names)
     if as_json:
         click.echo(json.dumps(results, indent=2, ensure_ascii=False))
         return
     from biolm.cli.tables import results_table
     from biolm.corpus.places import last_name
 
-    named = {model: results, "unigram baseline": results["unigram"]}
-    if compare is not None:
-        named = {model: results, compare: results["compare"], "unigram baseline": results["unigram"]}
+    others = results.get("compare", [])
+    named = {model: results, **{other["model"]: other for other in others}, "unigram baseline": results["unigram"]}
     results_table(named, title=f"{split} split of {last_name(corpus)}")
-    if compare is not None:
+    for other in others:
         lines = [
-            f"{name} {value['value']:+.4f} [{value['low']:+.4f}, {value['high']:+.4f}]"
-            for name, value in results["difference"]["overall"].items()
+            f"{name} {value['value']:+.4f} [{value['low']:+.4f}, {value['high']:+.4f}], p {value['p']:.3f}"
+            for name, value in other["difference"]["overall"].items()
+            if value["value"] is not None
         ]
-        click.echo("difference, paired by document: " + "; ".join(lines))
+        click.echo(f"difference to {other['model']}, paired by document: " + "; ".join(lines))
     if save_predictions:
         click.echo(f"predictions  {save_predictions}")

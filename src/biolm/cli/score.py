@@ -16,8 +16,8 @@ from biolm.evaluation.pseudo_likelihood import METRICS
     type=click.Choice(METRICS),
     default="within-word-l2r",
     show_default=True,
-    help="While a token is scored, hide the rest of its word too (Kauf and Ivanova 2023), or nothing else "
-    "(Salazar et al. 2020).",
+    help="within-word-l2r: while a token is scored, the later tokens of its word are hidden too (Kauf and "
+    "Ivanova 2023); original: that token alone (Salazar et al. 2020).",
 )
 @click.option("--words", is_flag=True, help="A line for each word instead of one for each text.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line of FILE, its words included.")
@@ -42,9 +42,9 @@ def score(
 ) -> None:
     """Give the pseudo-log-likelihood of each line of FILE (- for standard input) under MODEL (folder or Hub name).
 
-    In nats, the sum over a line's tokens, each hidden in turn: higher is likelier. Tab-separated: the score, tokens, words,
-    and the line; with --words the line's number, the word's first and last character, its score, tokens, and the word.
-    A line longer than the model's limit is scored in parts, each alone, and a message says how many were.
+    In nats, the sum over a line's tokens, each hidden in turn: higher is likelier. Tab-separated: the score, tokens,
+    words, and the line; with --words the line's number, where the word begins and ends, its score, tokens, and the
+    word. A line longer than the model's limit is scored in parts, each alone, and a message says how many were.
     """
     from biolm.evaluation.pseudo_likelihood import pseudo_log_likelihoods
     from biolm.hub import resolve_folder

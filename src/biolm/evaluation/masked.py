@@ -5,7 +5,7 @@ nor of the set changes the figures beyond rounding.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,12 +16,15 @@ from biolm.batches.examples import cut_examples
 from biolm.batches.packing import PackedRow
 from biolm.batches.steps import evaluation_rows
 from biolm.errors import InputError
-from biolm.evaluation.tally import Sums, document_weights, estimates
+from biolm.evaluation.quantities import calibration_curve, quantities
+from biolm.evaluation.strata import PiecesPerWord, Section, Stratum, WordFrequency, WordKeys
+from biolm.evaluation.tally import REPLICATES, Sums, document_weights, estimates
 from biolm.evaluation.unigram import Unigram
 from biolm.model.families import token_limit
 from biolm.model.masked_lm import Scores, score_row
 from biolm.progress import Progress
-from biolm.tokens.store import SECTIONS, TokenSplit, TokenStore
+from biolm.tokens.store import TokenStore
+from biolm.tokens.words import WordTable
 
 logger = logging.getLogger(__name__)
 BOOTSTRAP_SEED = 0
@@ -37,27 +40,46 @@ class PositionSink(Protocol):
 
 
 @dataclass(slots=True)
+class Group:
+    """What one model did on some of a split's masked tokens."""
+
+    sums: Sums
+    documents: int
+    """Papers that they are of."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Its metrics, `masked_tokens` and `documents`."""
+        return {
+            **estimates(self.sums),
+            "masked_tokens": int(self.sums.total[0]),
+            "documents": self.documents,
+        }
+
+
+@dataclass(slots=True)
 class Measured:
     """What one model did on one split."""
 
-    overall: Sums
-    sections: dict[str, Sums]
-    documents: dict[str, int]
-    """Papers with a masked token: "overall" and by section."""
+    overall: Group
+    strata: dict[str, dict[str, Group]]
+    """Stratum ("section", ...) → label → those of its tokens, where there are any."""
+
+    @property
+    def sections(self) -> dict[str, Group]:
+        """By section."""
+        return self.strata["section"]
 
     def as_json(self) -> dict[str, Any]:
-        """`overall` and `sections`, each with its metrics, `masked_tokens` and `documents`."""
-
-        def group(name: str, sums: Sums) -> dict[str, Any]:
-            return {
-                **estimates(sums),
-                "masked_tokens": int(sums.total[0]),
-                "documents": self.documents[name],
-            }
-
+        """`overall`, `sections` and `strata` (the others): groups; overall also its `calibration`."""
+        found = {
+            name: {label: group.as_json() for label, group in groups.items()}
+            for name, groups in self.strata.items()
+        }
+        curve = calibration_curve(self.overall.sums.total)
         return {
-            "overall": group("overall", self.overall),
-            "sections": {name: group(name, sums) for name, sums in self.sections.items()},
+            "overall": {**self.overall.as_json(), "calibration": curve},
+            "sections": found.pop("section"),
+            "strata": found,
         }
 
 
@@ -70,11 +92,13 @@ def evaluate(
     max_row_tokens: int = 4096,
     limit: int | None = None,
     predictions: PositionSink | None = None,
+    words: WordTable | None = None,
 ) -> dict[str, Measured]:
     """Measure models, and the unigram baseline as "unigram", in one pass over the same masks.
 
     `models`: name → model from `load_model`, all of the store's vocabulary. `limit`: the first so many
-    windows. `predictions` receives the positions of the first model. Passages longer than the shortest
+    windows. `predictions` receives the positions of the first model. `words`: of the tokenizer, for the metrics of
+    whole words and characters and the strata by words, which are absent without. Passages longer than the shortest
     limit of the models are measured in windows. Raises ArtifactError for an absent split.
     """
     data = store.split(split)
@@ -82,67 +106,96 @@ def evaluate(
     examples = cut_examples(data, store.vocabulary, max_tokens=longest)
     count = len(examples) if limit is None else min(limit, len(examples))
     unigram = Unigram(store.unigram_counts())
-    tallies = {name: _Tally(data) for name in (*models, "unigram")}
+    keys = None if words is None else WordKeys(words)
+    strata: list[Stratum] = [Section(data)]
+    if keys is not None:
+        strata.append(PiecesPerWord())
+        if "train" in store.splits:
+            strata.append(WordFrequency(keys, data, store.split("train")))
+    tallies = {name: _Tally(data.document_count, strata) for name in (*models, "unigram")}
+    spelled = None if words is None else words.characters()
     for model in models.values():
         model.eval()
     progress.start("evaluate", count, "windows")
     done = 0
     for row in evaluation_rows(examples, max_row_tokens=max_row_tokens, limit=limit):
         passages = examples.passages[row.examples]
-        weights = {
-            int(document): document_weights(int(document), seed=BOOTSTRAP_SEED)
-            for document in np.unique(data.documents[passages])
+        of_row = None if keys is None else keys.of_row(row, examples)
+        of_tokens = {
+            "shown_as_mask": row.input_ids[row.masked_positions] == store.vocabulary.mask_id,
+            "words": None if of_row is None else of_row.number,
+            "characters": None if spelled is None else spelled[row.labels],
         }
-        for place, (name, model) in enumerate(models.items()):
+        place = _Place.of(
+            np.repeat(data.documents[passages], row.masked_per_window),
+            [stratum.codes(row, passages, of_row) for stratum in strata],
+        )
+        for number, (name, model) in enumerate(models.items()):
             scores = score_row(model, row, row.labels)
-            tallies[name].add(row, passages, scores, weights)
-            if predictions is not None and place == 0:
+            tallies[name].add(quantities(scores, **of_tokens), place)
+            if predictions is not None and number == 0:
                 predictions.write(row, passages, examples.starts[row.examples], scores)
-        tallies["unigram"].add(row, passages, unigram.score(row.labels), weights)
+        tallies["unigram"].add(quantities(unigram.score(row.labels), **of_tokens), place)
         done += len(row.lengths)
         progress.update(done)
     measured = {name: tally.measured() for name, tally in tallies.items()}
-    if not measured["unigram"].overall.total[0]:
+    if not measured["unigram"].overall.sums.total[0]:
         raise InputError(f"the {split} split of {store.folder} gives no masked token; build a larger corpus")
-    first = measured[next(iter(measured))].overall.metrics()
+    first = measured[next(iter(measured))].overall.sums.metrics()
     progress.finish(
-        f"{int(measured['unigram'].overall.total[0]):,} masked tokens, recall@1 {first['recall_at_1']:.3f}"
+        f"{int(measured['unigram'].overall.sums.total[0]):,} masked tokens, recall@1 {first['recall_at_1']:.3f}"
     )
     return measured
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the masked tokens of a row belong, for all models alike."""
+
+    documents: NDArray[np.int64]
+    """(documents,) those of the row."""
+    weights: NDArray[np.int64]
+    """(documents, replicates)."""
+    of_document: NDArray[np.float64]
+    """(documents, masked): 1 where a token is of a document."""
+    codes: list[NDArray[np.int64]]
+    """For each stratum (masked,)."""
+
+    @classmethod
+    def of(cls, document_of: NDArray[np.integer[Any]], codes: list[NDArray[np.int64]]) -> "_Place":
+        documents, index = np.unique(document_of, return_inverse=True)
+        weights = [document_weights(int(document), seed=BOOTSTRAP_SEED) for document in documents]
+        of_document = (index == np.arange(len(documents))[:, None]).astype(np.float64)
+        return cls(documents.astype(np.int64), np.array(weights).reshape(-1, REPLICATES), of_document, codes)
+
+
 class _Tally:
-    """Adds rows up, by section; a byte for each document says in which sections it was met."""
+    """Adds rows up for one model, over all and by stratum; bits of each document say with which labels it was met."""
 
-    def __init__(self, data: TokenSplit) -> None:
-        self._data = data
+    def __init__(self, documents: int, strata: Sequence[Stratum]) -> None:
         self._overall = Sums()
-        self._sections = [Sums() for _ in SECTIONS]
-        self._met = np.zeros(data.document_count, np.uint8)
+        self._strata = {stratum.name: [(label, Sums()) for label in stratum.labels] for stratum in strata}
+        self._met = {name: np.zeros(documents, np.uint64) for name in self._strata}
 
-    def add(
-        self,
-        row: PackedRow,
-        passages: NDArray[np.int64],
-        scores: Scores,
-        weights: Mapping[int, NDArray[np.int64]],
-    ) -> None:
-        ends = np.cumsum(row.masked_per_window)
-        for window, passage in enumerate(passages):
-            first, last = ends[window] - row.masked_per_window[window], ends[window]
-            if first == last:
-                continue
-            document, section = int(self._data.documents[passage]), int(self._data.sections[passage])
-            loss, rank = scores.loss[first:last], scores.rank[first:last]
-            for sums in (self._overall, self._sections[section]):
-                sums.add(loss, rank, weights[document])
-            self._met[document] |= 1 << section
+    def add(self, values: NDArray[np.float64], place: _Place) -> None:
+        """values: (masked, COUNT)."""
+        self._overall.add(place.of_document @ values, place.weights)
+        for (name, groups), codes in zip(self._strata.items(), place.codes, strict=True):
+            for code in np.unique(codes):
+                chosen = place.of_document * (codes == code)
+                groups[code][1].add(chosen @ values, place.weights)
+                self._met[name][place.documents[chosen.any(1)]] |= np.uint64(1 << int(code))
 
     def measured(self) -> Measured:
-        sections = {
-            name: sums for name, sums in zip(SECTIONS, self._sections, strict=True) if sums.total[0] > 0
+        def met(name: str, code: int) -> int:
+            return int(np.count_nonzero(self._met[name] & np.uint64(1 << code)))
+
+        strata = {
+            name: {
+                label: Group(sums, met(name, code))
+                for code, (label, sums) in enumerate(groups)
+                if sums.total[0] > 0
+            }
+            for name, groups in self._strata.items()
         }
-        documents = {
-            name: int(np.count_nonzero(self._met & (1 << SECTIONS.index(name)))) for name in sections
-        }
-        return Measured(self._overall, sections, {"overall": int(np.count_nonzero(self._met)), **documents})
+        return Measured(Group(self._overall, int(np.count_nonzero(self._met["section"]))), strata)

@@ -33,6 +33,7 @@ SCHEMA = pa.schema(
         ("input", pa.string()),
         ("predicted_id", pa.int32()),
         ("predicted", pa.string()),
+        ("probability", pa.float64()),  # of the predicted
         ("log_probability", pa.float64()),  # of the original, natural logarithm
         ("rank", pa.int32()),  # tokens that were likelier than the original; 0 is a hit
     ]
@@ -72,6 +73,7 @@ class PredictionsFile:
             self._tokenizer.pieces(shown),
             scores.predicted,
             self._tokenizer.pieces(scores.predicted),
+            scores.confidence,
             -scores.loss,
             scores.rank,
         ]

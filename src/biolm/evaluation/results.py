@@ -13,8 +13,8 @@ from biolm.evaluation.tally import REPLICATES, differences
 def results_json(
     measured: dict[str, Measured], *, split: str, names: Mapping[str, str | None]
 ) -> dict[str, Any]:
-    """One object for `measured["model"]`: its `overall` and `sections`, the `unigram` baseline in the same
-    form, and with `measured["compare"]` also `compare` and the paired `difference` (model − compare).
+    """One object for `measured["model"]`: its `overall`, `sections` and `strata`, the `unigram` baseline in the same
+    form, and for the other models of `measured` a list `compare`, each with its paired `difference` (model − it).
 
     `names`: what the models are called. docs/formats.md lists the keys.
     """
@@ -41,17 +41,24 @@ def results_json(
         **groups,
         "unigram": measured["unigram"].as_json(),
     }
-    if "compare" in measured:
-        other = measured["compare"]
-        results["compare"] = {"model": names["compare"], **other.as_json()}
-        results["difference"] = {
-            "overall": differences(model.overall, other.overall),
-            "sections": {
-                name: differences(model.sections[name], other.sections[name]) for name in model.sections
-            },
-        }
+    others = [key for key in measured if key not in ("model", "unigram")]
+    if others:
+        results["compare"] = [
+            {"model": names[key], **measured[key].as_json(), "difference": _difference(model, measured[key])}
+            for key in others
+        ]
     finished: dict[str, Any] = _finite(results)
     return finished
+
+
+def _difference(model: Measured, other: Measured) -> dict[str, Any]:
+    return {
+        "overall": differences(model.overall.sums, other.overall.sums),
+        "sections": {
+            name: differences(group.sums, other.sections[name].sums)
+            for name, group in model.sections.items()
+        },
+    }
 
 
 def _finite(value: Any) -> Any:

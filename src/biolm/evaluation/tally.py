@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.batches.counters import raw_draws, uniforms
+from biolm.evaluation.quantities import COUNT, METRICS
 
 REPLICATES = 1000
 _POISSON_CDF = np.cumsum([math.exp(-1) / math.factorial(k) for k in range(16)])
-
-METRICS = ("loss", "perplexity", "recall_at_1", "recall_at_5")
 
 
 def document_weights(document: int, *, seed: int, replicates: int = REPLICATES) -> NDArray[np.int64]:
@@ -28,31 +27,30 @@ def document_weights(document: int, *, seed: int, replicates: int = REPLICATES) 
 
 @dataclass(slots=True)
 class Sums:
-    """Loss, hits and masked tokens of one group (a section, or everything), also in each replicate."""
+    """Sums over the masked tokens of one group (a section, or everything), also in each replicate."""
 
     replicates: int = REPLICATES
     total: NDArray[np.float64] = field(init=False)
-    """(4,): masked tokens, loss, hits at 1, hits at 5."""
+    """(COUNT,): see `biolm.evaluation.quantities`."""
     resampled: NDArray[np.float64] = field(init=False)
-    """(4, replicates): the same under each replicate's weights."""
+    """(COUNT, replicates): the same under each replicate's weights."""
 
     def __post_init__(self) -> None:
         """Start at zero."""
-        self.total = np.zeros(4)
-        self.resampled = np.zeros((4, self.replicates))
+        self.total = np.zeros(COUNT)
+        self.resampled = np.zeros((COUNT, self.replicates))
 
-    def add(self, loss: NDArray[np.float64], rank: NDArray[np.int64], weights: NDArray[np.int64]) -> None:
-        """Add the masked positions (masked,) of one document; weights: (replicates,)."""
-        sums = np.array([len(loss), loss.sum(), (rank < 1).sum(), (rank < 5).sum()])
-        self.total += sums
-        self.resampled += sums[:, None] * weights
+    def add(self, sums: NDArray[np.float64], weights: NDArray[np.int64]) -> None:
+        """Add what masked tokens of some documents add up to (documents, COUNT); weights: (documents, replicates)."""
+        self.total += sums.sum(0)
+        self.resampled += sums.T @ weights.astype(np.float64)
 
     def metrics(self) -> dict[str, float]:
-        """The four metrics over everything added. NaN where nothing was."""
+        """The metrics over everything added. NaN where nothing was."""
         return {name: float(value) for name, value in _metrics(self.total).items()}
 
     def replicate_metrics(self) -> dict[str, NDArray[np.float64]]:
-        """The four metrics in each replicate, (replicates,)."""
+        """The metrics in each replicate, (replicates,)."""
         return _metrics(self.resampled)
 
 
@@ -72,21 +70,27 @@ def estimates(sums: Sums) -> dict[str, dict[str, float]]:
 
 
 def differences(first: Sums, second: Sums) -> dict[str, dict[str, float]]:
-    """Each metric of `first` minus that of `second`, paired by document, as {"value", "low", "high"}."""
+    """Each metric of `first` minus that of `second`, paired by document, as {"value", "low", "high", "p"}.
+
+    `p`: two-sided, by the share of replicates on the other side of zero (Efron and Tibshirani 1993, §15.4 and 16).
+    """
     ours, theirs = first.metrics(), second.metrics()
     our_replicates, their_replicates = first.replicate_metrics(), second.replicate_metrics()
-    return {
-        name: with_interval(ours[name] - theirs[name], our_replicates[name] - their_replicates[name])
-        for name in METRICS
-    }
+    found = {}
+    for name in METRICS:
+        replicates = our_replicates[name] - their_replicates[name]
+        found[name] = {**with_interval(ours[name] - theirs[name], replicates), "p": _p_value(replicates)}
+    return found
+
+
+def _p_value(replicates: NDArray[np.float64]) -> float:
+    finite = replicates[np.isfinite(replicates)]
+    if not len(finite):
+        return math.nan
+    rarer = min(np.count_nonzero(finite <= 0), np.count_nonzero(finite >= 0))
+    return min(1.0, 2 * (rarer + 1) / (len(finite) + 1))
 
 
 def _metrics(sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        loss = sums[1] / sums[0]
-        return {
-            "loss": loss,
-            "perplexity": np.exp(loss),
-            "recall_at_1": sums[2] / sums[0],
-            "recall_at_5": sums[3] / sums[0],
-        }
+        return {name: metric(sums) for name, metric in METRICS.items()}

@@ -16,6 +16,7 @@ class Unigram:
         by_frequency = np.argsort(-counts, kind="stable")
         self._rank[by_frequency] = np.arange(len(counts))
         self._likeliest = int(by_frequency[0])
+        self._confidence = float(smoothed.max() / smoothed.sum())
 
     def score(self, labels: NDArray[np.int64]) -> Scores:
         """Scores at masked positions whose original ids are `labels` (masked,)."""
@@ -23,4 +24,5 @@ class Unigram:
             loss=self._loss[labels],
             rank=self._rank[labels],
             predicted=np.full(len(labels), self._likeliest, np.int64),
+            confidence=np.full(len(labels), self._confidence),
         )

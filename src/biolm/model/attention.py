@@ -171,7 +171,7 @@ def _varlen(
     return out[None]
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=8)
 def _band(length: int, window: int, device: torch.device) -> torch.Tensor:
     """(length, length) bool: which tokens are at most window - 1 apart."""
     place = torch.arange(length, device=device)

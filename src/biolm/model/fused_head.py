@@ -5,6 +5,7 @@ their sum; and three matrices (masked, vocabulary) on the way from logits to the
 their own gradient in place, and the lookup adds its rows to the decoder's gradient before anything else sees it.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,6 +13,14 @@ import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
 from biolm.model.families import family_of
+
+
+@dataclass(slots=True)
+class _Meetings:
+    """Shared by all heads of one model."""
+
+    meeting: list[torch.Tensor]
+    """Where the last lookup expects the decoder's gradient."""
 
 
 class FusedHead:
@@ -22,9 +31,10 @@ class FusedHead:
         embedding: Any = family_of(model.config).embedding(model)
         self.decoder: Any = model.get_output_embeddings()
         self.ignored = ignored
-        self._meeting: list[torch.Tensor] = []
-        embedding.forward = self._lookup
         self.embedding = embedding
+        before = getattr(vars(embedding).get("forward"), "__self__", None)
+        self._now: _Meetings = before._now if isinstance(before, FusedHead) else _Meetings([])
+        embedding.forward = self._lookup
 
     @staticmethod
     def fits(model: Any) -> bool:
@@ -37,15 +47,13 @@ class FusedHead:
     def loss(self, features: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What `PackedMaskedLM.forward` returns, of features (masked, width)."""
         loss, hits = _Loss.apply(
-            features, self.decoder.weight, self.decoder.bias, labels, self.ignored, self._meeting
+            features, self.decoder.weight, self.decoder.bias, labels, self.ignored, self._now.meeting
         )
         return loss, hits
 
     def _lookup(self, ids: torch.Tensor) -> torch.Tensor:
-        self._meeting = []
-        out: torch.Tensor = _Lookup.apply(
-            ids, self.embedding.weight, self.embedding.padding_idx, self._meeting
-        )
+        meeting = self._now.meeting = []
+        out: torch.Tensor = _Lookup.apply(ids, self.embedding.weight, self.embedding.padding_idx, meeting)
         return out
 
 

@@ -57,19 +57,17 @@ def fuse_layers(model: Any) -> None:
 
 def _forward(layer: Any, hidden_states: torch.Tensor, *arguments: Any, **named: Any) -> torch.Tensor:
     passages, own, mix = named.get("passages"), layer.attention.self, layer.attention.output
-    linear = (own.query, own.key, own.value, mix.dense, layer.intermediate.dense, layer.output.dense)
-    norms = (mix.LayerNorm, layer.output.LayerNorm)
     rates = (own.dropout.p, mix.dropout.p, layer.output.dropout.p)
     if (
         passages is None
         or not _can(hidden_states, passages)
         or (layer.training and any(rates))
-        or getattr(layer.intermediate.intermediate_act_fn, "act", None) is not F.gelu
-        or not all(_plain(part, torch.nn.Linear) for part in linear)
-        or not all(_plain(part, torch.nn.LayerNorm) for part in norms)
+        or _changed(layer)
     ):
         unfused: torch.Tensor = layer.unfused(hidden_states, *arguments, **named)
         return unfused
+    linear = (own.query, own.key, own.value, mix.dense, layer.intermediate.dense, layer.output.dense)
+    norms = (mix.LayerNorm, layer.output.LayerNorm)
     shape = (own.num_attention_heads, float(norms[0].eps), tuple(n for n in passages.lengths if n))
     weights = [each for part in (*linear, *norms) for each in (part.weight, part.bias)]
     out: torch.Tensor = _Layer.apply(hidden_states, *shape, *weights)
@@ -80,6 +78,7 @@ def _can(hidden: torch.Tensor, passages: PassageLengths) -> bool:
     """In full precision on a CPU, one passage at a time."""
     return (
         hidden.device.type == "cpu"
+        and hidden.shape[0] == 1
         and hidden.dtype in (torch.float32, torch.float64)
         and not passages.buckets
         and not torch.is_autocast_enabled("cpu")
@@ -87,10 +86,21 @@ def _can(hidden: torch.Tensor, passages: PassageLengths) -> bool:
     )
 
 
-def _plain(module: torch.nn.Module, kind: type) -> bool:
-    """Whether a part is the stock one, with a bias, and nobody waits for its calls: no adapter, no hook."""
-    hooks = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
-    return type(module) is kind and module.bias is not None and not hooks
+def _changed(layer: Any) -> bool:
+    """Whether a part is not the stock one (an adapter, another activation, no bias), or somebody listens to it."""
+    plain = (torch.nn.Linear, torch.nn.LayerNorm, torch.nn.Dropout)
+    for part in layer.modules():
+        if part is layer:
+            continue
+        kind = type(part)
+        hooks = part._forward_hooks, part._forward_pre_hooks, part._backward_hooks, part._backward_pre_hooks
+        if any(hooks) or "forward" in vars(part):
+            return True
+        if kind not in plain and not kind.__module__.startswith("transformers."):
+            return True
+        if kind in plain[:2] and part.bias is None:
+            return True
+    return getattr(layer.intermediate.intermediate_act_fn, "act", None) is not F.gelu
 
 
 def _heads(states: torch.Tensor, heads: int) -> torch.Tensor:

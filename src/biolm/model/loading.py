@@ -46,6 +46,11 @@ def load_model(
         )
     if (folder / "adapter_config.json").exists():
         raise ModelError(f"{folder} holds an adapter, not a whole model; merge it into its base first")
+    if config.get("is_decoder"):
+        raise ModelError(
+            f"{folder} is a decoder (is_decoder in its config.json), whose tokens see those before them alone; "
+            "biolm trains encoders"
+        )
     for key in ("attn_implementation", "_attn_implementation"):
         if config.get(key) not in STOCK_ATTENTION:
             raise ModelError(
@@ -86,11 +91,23 @@ def load_model(
             raise ModelError(
                 f"{folder} has no language-model head, so it predicts nothing yet; train it with `biolm pretrain`"
             )
+        if not _tied(model) or family.bias(model) is None:
+            raise ModelError(
+                f"{folder} has no language-model head, and its config.json wants one without bias or not tied to the "
+                "embeddings; biolm starts others alone (set tie_word_embeddings and decoder_bias to true)"
+            )
         start_head(model, unigram_counts)
+    if not _tied(model) and family.bias(model) is not model.get_output_embeddings().bias:
+        family.bias(model).requires_grad_(False)  # nothing reads it, and DDP would wait for its gradient
     family.set_dropout(model, hidden_dropout, attention_dropout)
     shorten_last_layer(model)
     fuse_layers(model)
     return model
+
+
+def _tied(model: Any) -> bool:
+    tied: bool = model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    return tied
 
 
 def has_head(folder: Path) -> bool:

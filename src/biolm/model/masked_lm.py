@@ -59,6 +59,8 @@ class Scores:
     """Tokens before the original by logit (by id where logits are equal): 0 is a hit."""
     predicted: NDArray[np.int64]
     """The likeliest token."""
+    confidence: NDArray[np.float64]
+    """The probability that the model gives to the likeliest token."""
 
 
 def row_tensors(model: Any, row: Row) -> RowTensors:
@@ -124,7 +126,7 @@ def cross_entropy_sum(logits: torch.Tensor, target: torch.Tensor) -> torch.Tenso
 def score_row(model: Any, row: Row, labels: NDArray[np.int64], chunk: int = 1024) -> Scores:
     """Loss, rank and prediction at each masked position; fp32, `chunk` positions at a time."""
     logits = packed_logits(model, row)
-    losses, ranks, predictions = [], [], []
+    losses, ranks, predictions, confidences = [], [], [], []
     for part, target in zip(
         logits.split(chunk), torch.from_numpy(labels).to(logits.device).split(chunk), strict=True
     ):
@@ -137,11 +139,14 @@ def score_row(model: Any, row: Row, labels: NDArray[np.int64], chunk: int = 1024
             )
         before = torch.arange(part.shape[1], device=part.device) < target[:, None]
         ranks.append(((part > own) | ((part == own) & before)).sum(1))
-        predictions.append(part.argmax(1))
+        largest, likeliest = part.max(1)
+        predictions.append(likeliest)
+        confidences.append((largest - part.logsumexp(1)).exp())
     return Scores(
         loss=torch.cat(losses).double().cpu().numpy() if losses else np.empty(0),
         rank=torch.cat(ranks).cpu().numpy() if ranks else np.empty(0, np.int64),
         predicted=torch.cat(predictions).cpu().numpy() if predictions else np.empty(0, np.int64),
+        confidence=torch.cat(confidences).double().cpu().numpy() if confidences else np.empty(0),
     )
 
 

@@ -14,8 +14,10 @@ from biolm.model.loading import load_model
 from biolm.progress import Progress
 from biolm.publishing.card import write_model_card
 from biolm.tokens.store import TokenStore
+from biolm.tokens.tokenizer import load_tokenizer
+from biolm.tokens.words import word_table_or_none
 
-VERSION = 2
+VERSION = 3
 """Of `evaluation.json`; measured anew where it was written by another."""
 
 
@@ -48,12 +50,13 @@ def describe_run(
             device = choose_device(read_model_manifest(model)["config"]["device"])
             start = load_model(resolve_folder(base, weights=True), unigram_counts=store.unigram_counts())
             models = {"model": load_model(model).to(device), "compare": start.to(device)}
-            measured = evaluate(models, store, split, progress)
+            words = word_table_or_none(load_tokenizer(str(model)))
+            measured = evaluate(models, store, split, progress, words=words)
             names = {"model": "trained", "compare": "base"}
             results = {"identity": identity, **results_json(measured, split=split, names=names)}
             validation = results if split == "validation" else None
             if split != "validation" and "validation" in store.splits:
-                alone = evaluate({"model": models["model"]}, store, "validation", progress)
+                alone = evaluate({"model": models["model"]}, store, "validation", progress, words=words)
                 validation = results_json(alone, split="validation", names=names)
             results["figures"] = _figures(read_model_manifest(model), results, validation)
             write_json(path, results)

@@ -48,16 +48,32 @@ class WordTable:
         """(n,) for ids (n,): True where a token starts a word, False where it goes on with the one before it."""
         if not len(content):
             return np.empty(0, bool)
-        begin = self.offsets[content]
-        sizes = self.offsets[content + 1] - begin
-        first = np.cumsum(sizes) - sizes
-        text = self.text[np.arange(first[-1] + sizes[-1]) + np.repeat(begin - first, sizes)]
+        text, first = self.spelled(content)
         if text.max() < 0x80:
             return ~_goes_on(_classes()[text])[first]
         lead = (text & 0xC0) != 0x80
         lead[0] = True
         goes_on = _goes_on(_character_classes(text, np.flatnonzero(lead)))
         return lead[first] & ~goes_on[(np.cumsum(lead) - 1)[first]]
+
+    def spelled(self, content: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """The text of ids (n,), at least one, end to end (bytes,), and where in it each begins (n,)."""
+        begin = self.offsets[content]
+        sizes = self.offsets[content + 1] - begin
+        first = np.cumsum(sizes) - sizes
+        return self.text[np.arange(first[-1] + sizes[-1]) + np.repeat(begin - first, sizes)], first
+
+    def characters(self) -> NDArray[np.int64]:
+        """(vocabulary,) characters that each id spells, white space not counted.
+
+        Of a character that several byte-level ids make up, the one that begins it counts.
+        """
+        lead = (self.text & 0xC0) != 0x80
+        place = np.flatnonzero(lead)
+        seen = np.zeros(len(self.text) + 1, np.int64)
+        classes = _character_classes(self.text, place)
+        seen[place + 1] = (classes != _SPACE) & (classes != _GAP) & (classes != _SPECIAL)
+        return np.diff(np.cumsum(seen)[self.offsets])
 
 
 def word_table(tokenizer: "Tokenizer") -> WordTable:
@@ -78,6 +94,14 @@ def word_table(tokenizer: "Tokenizer") -> WordTable:
     spellings = [spelling or _SPECIAL_MARK.encode() for spelling in spellings]
     offsets = np.concatenate([[0], np.cumsum([len(spelling) for spelling in spellings])]).astype(np.int64)
     return WordTable(np.frombuffer(b"".join(spellings), np.uint8), offsets)
+
+
+def word_table_or_none(tokenizer: "Tokenizer") -> WordTable | None:
+    """The table, or None for a tokenizer whose words cannot be told."""
+    try:
+        return word_table(tokenizer)
+    except ModelError:
+        return None
 
 
 def _speller(state: dict, name: str) -> Callable[[str], bytes]:

@@ -63,6 +63,8 @@ class Checkpoint:
     guard: Mapping[str, Any]
     others: Mapping[str, Any]
     """What the optimizer keeps that is no tensor."""
+    precision: str | None = None
+    """In which the run went on to here; None where an older biolm did not say."""
 
 
 def save_checkpoint(
@@ -98,6 +100,7 @@ def save_checkpoint(
             "optimizer": others,
             "config": dataclasses.asdict(trainer.config),
             "ranks": trainer.ranks.count,
+            "precision": trainer.precision,
         }
         write_json(partial / STATE, state)
         write_manifest(partial, kind=KIND, version=VERSION)
@@ -142,7 +145,12 @@ def open_checkpoint(path: Path) -> Checkpoint:
     if damaged:
         raise ArtifactError(f"{path / damaged[0]} is damaged")
     return Checkpoint(
-        path, Counters(**state["counters"]), state["validation_loss"], state["guard"], state["optimizer"]
+        path,
+        Counters(**state["counters"]),
+        state["validation_loss"],
+        state["guard"],
+        state["optimizer"],
+        state.get("precision"),
     )
 
 
@@ -165,6 +173,13 @@ def load_checkpoint(checkpoint: Checkpoint, trainer: Trainer) -> None:
     if trainer.average is not None:
         trainer.average.restore(load_file(checkpoint.path / "average.safetensors"))
     trainer.guard.restore(checkpoint.guard)
+    if checkpoint.precision not in (None, trainer.precision) and trainer.ranks.first:
+        logger.warning(
+            "the run went on in %s until here and goes on in %s, which --precision %s stands for on this device",
+            checkpoint.precision,
+            trainer.precision,
+            trainer.config.precision,
+        )
 
 
 def load_weights(

@@ -29,7 +29,7 @@ class PretrainConfig:
     long_passages: Literal["split", "truncate"] = "split"
     """What becomes of a longer passage: several windows, or its first one (counted)."""
     max_row_tokens: int = 4096
-    """Tokens of a packed micro-batch; bounds memory, changes no result beyond rounding."""
+    """Tokens of a packed micro-batch; bounds memory; without dropout it changes no result beyond rounding."""
     row_shape: Literal["free", "fixed"] = "free"
     """fixed: micro-batches padded to one shape (tokens, passages, masked positions), for compile and CUDA graphs."""
     mask_rate: float = 0.15
@@ -41,9 +41,9 @@ class PretrainConfig:
     mask_unit: Literal["token", "word"] = "token"
     """word: whole words are hidden, "p53" and "IL-6" among them."""
     mask_token_share: float = 0.8
-    """Of those, shown as the mask token."""
+    """Share of the chosen tokens that is shown as the mask token."""
     random_token_share: float = 0.1
-    """Of those, shown as a random token."""
+    """Share of the chosen tokens that is shown as a random token; the rest stays as it is."""
     optimizer: Literal["adamw", "stable-adamw"] = "adamw"
     """stable-adamw: AdamW that shortens updates larger than its second moment expects (Wortsman 2023)."""
     lr_peak: float = 5e-5
@@ -53,7 +53,7 @@ class PretrainConfig:
     warmup_fraction: float = 0.06
     """Share of the steps over which the rate rises from 0. Gururangan 2020."""
     decay_fraction: float = 0.1
-    """Share of the steps, at the end, over which wsd falls to 0. Hu 2024."""
+    """Share of the steps, at the end, over which wsd falls to 0, and step hides mask_rate_end. Hu 2024."""
     layer_lr_decay: float | None = None
     """Factor on the rate from each layer to the one below it; none: all layers learn alike."""
     weight_decay: float = 0.01
@@ -65,11 +65,11 @@ class PretrainConfig:
     adam_epsilon: float = 1e-6
     """Liu 2019 (RoBERTa)."""
     clip_norm: float | None = 1.0
-    """Largest gradient norm of a step; None leaves gradients as they are."""
+    """Largest gradient norm of a step; none leaves gradients as they are."""
     ema_decay: float | None = None
     """Keep an exponential mean of the weights, by this factor a step: what is validated and left as the model."""
     spike_factor: float | None = 10.0
-    """A step whose gradient norm exceeds the median of the last 100 by this factor is skipped; none: never."""
+    """A step whose gradient norm exceeds the median of the last 20 to 100 by this factor is skipped; none: never."""
     max_skipped: int = 10
     """The run ends when so many steps in a row had to be skipped (spikes, or numbers that are not finite)."""
     hidden_dropout: float = 0.0
@@ -77,7 +77,7 @@ class PretrainConfig:
     attention_dropout: float = 0.0
     """Dropout on attention weights; above 0 it costs the fused kernels."""
     validate_every: int = 200
-    """Steps between validations (and one at the end)."""
+    """Steps between validations (and one before the first step and one at the end)."""
     validation_examples: int = 512
     """Windows of the validation split that are measured, the same each time."""
     checkpoint_every: int = 200
@@ -91,7 +91,7 @@ class PretrainConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: CUDA where there is one."""
     threads: int | None = None
-    """CPU threads of torch, on each rank; None leaves torch's choice. Bits of the result depend on it."""
+    """CPU threads of torch, on each rank; none: an equal share of the cores. Bits of the result depend on it."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """On several ranks: a whole model on each, or (FSDP2) weights, gradients and optimizer divided among them."""
     compile: Literal["off", "default", "reduce-overhead"] = "off"
@@ -153,6 +153,12 @@ class PretrainConfig:
             raise ConfigError(f"clip_norm is {self.clip_norm}; give a number above 0, or none")
         for name in CHOICES:
             _among(self, name)
+        if self.compile == "reduce-overhead" and self.row_shape == "free":
+            raise ConfigError(
+                "compile is reduce-overhead, which wants rows of one shape; give row_shape fixed too"
+            )
+        if len(set(self.track)) < len(self.track):
+            raise ConfigError("track names a tracker twice")
         unknown = [name for name in self.track if name not in TRACKERS]
         if unknown:
             raise ConfigError(f"track names {unknown[0]!r}; biolm knows {' and '.join(TRACKERS)}")

@@ -66,6 +66,7 @@ def memory_of(
 ) -> Memory:
     """An estimate for micro-batches as large as `row`. `precision`: fp32, bf16 or fp16."""
     half = precision != "fp32"
+    fused = not cuda and not half and config.compile == "off"  # biolm.model.fused_head
     return Memory(
         weights=FP32 * parameters,
         gradients=FP32 * parameters,
@@ -73,7 +74,7 @@ def memory_of(
         average=2 * FP32 * parameters if config.ema_decay else 0,
         half_copies=2 * parameters if half else 0,
         activations=round(_activations(shape, heads, row, config, half=half, cuda=cuda)),
-        logits=round(12 * row.masked * shape.vocabulary),
+        logits=round(4 * (1 if fused else 3) * row.masked * shape.vocabulary),
     )
 
 

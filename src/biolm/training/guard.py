@@ -50,20 +50,29 @@ class Guard:
     scale: LossScale
     norms: list[float] = field(default_factory=list)
     """Gradient norms of the last steps that were done."""
+    tokens: list[float] = field(default_factory=list)
+    """How many tokens each of them predicted (of fewer steps after the checkpoint of an older biolm)."""
     in_a_row: int = 0
     """Skipped steps since the last one done, overflows not counted."""
     skipped: dict[str, int] = field(default_factory=dict)
     """How many steps were skipped, by reason."""
 
-    def judge(self, loss: float, norm: float) -> Reason | None:
-        """Why the step must be skipped, or None where it may be done; counts both."""
+    def judge(self, loss: float, norm: float, tokens: float = 1.0) -> Reason | None:
+        """Why the step must be skipped, or None where it may be done; counts both.
+
+        `tokens`: those that the step predicts. An epoch's last step has fewer than others, and the norm of the noise in
+        a gradient falls as the root of their number: so much more is allowed to it.
+        """
         reason: Reason | None = None
         if not (math.isfinite(loss) and math.isfinite(norm)):
             reason = "overflow" if math.isfinite(loss) and self.scale.overflowed() else "not_finite"
         elif self.spike_factor is not None and len(self.norms) >= _ENOUGH:
-            reason = "spike" if norm > self.spike_factor * statistics.median(self.norms) else None
+            fewer = statistics.median(self.tokens or [tokens]) / max(1.0, tokens)
+            largest = self.spike_factor * statistics.median(self.norms) * math.sqrt(max(1.0, fewer))
+            reason = "spike" if norm > largest else None
         if reason is None:
             self.norms = [*self.norms[1 - _REMEMBERED :], norm]
+            self.tokens = [*self.tokens[1 - _REMEMBERED :], tokens]
             self.in_a_row = 0
             self.scale.was_clean()
         else:
@@ -75,14 +84,20 @@ class Guard:
         """For a checkpoint's manifest."""
         return {
             "norms": self.norms,
+            "tokens": self.tokens,
             "in_a_row": self.in_a_row,
             "skipped": self.skipped,
             "loss_scale": self.scale.value,
             "clean_steps": self.scale.clean_steps,
+            "scaled": not self.scale.fixed,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """What `state` gave."""
-        self.norms, self.in_a_row = list(state["norms"]), int(state["in_a_row"])
+        self.norms, self.tokens = list(state["norms"]), list(state.get("tokens", []))
+        self.in_a_row = int(state["in_a_row"])
         self.skipped = dict(state["skipped"])
-        self.scale.value, self.scale.clean_steps = float(state["loss_scale"]), int(state["clean_steps"])
+        if (
+            state.get("scaled", state["loss_scale"] != 1.0) != self.scale.fixed
+        ):  # another precision has none, or its own
+            self.scale.value, self.scale.clean_steps = float(state["loss_scale"]), int(state["clean_steps"])

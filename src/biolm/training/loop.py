@@ -130,6 +130,7 @@ def train(
                         keep=config.keep_checkpoints,
                     )
             if facts.stop and not last:
+                ranks.wait_for_all()  # a launcher may end all ranks when one ends, and the first still writes
                 why = signals.asked.name if signals.asked else "a signal to another rank"
                 raise Stopped(
                     f"stopped by {why} after step {counters.step:,} of {total:,}, which is saved; "

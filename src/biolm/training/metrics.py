@@ -5,7 +5,7 @@ import math
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -41,10 +41,9 @@ class MetricsLog:
         """`others`: told the same scalars. Raises ArtifactError, as all of this does, where the disk refuses."""
         self._others = others
         self._path = run / "metrics.jsonl"
-        kept = [line for line in _lines(self._path) if step and line["step"] <= step]
         with writing(self._path):
-            with atomic_file(self._path) as partial:
-                partial.write_text("".join(_line(known) for known in kept), encoding="utf-8")
+            with atomic_file(self._path) as partial, partial.open("w", encoding="utf-8") as file:
+                file.writelines(_line(line) for line in _lines(self._path) if step and line["step"] <= step)
             self._file = self._path.open("a", encoding="utf-8")
             self._events = EventsFile(run / "tensorboard", purge_step=step + 1 if step else 0)
 
@@ -114,14 +113,17 @@ class EventsFile:
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
     """The lines of a run's `metrics.jsonl`, in order; NaN for what was not finite."""
-    return _lines(run / "metrics.jsonl")
+    return list(_lines(run / "metrics.jsonl"))
 
 
 def mean_training_loss(run: Path) -> float | None:
     """What the Hugging Face Trainer reports as training loss: the mean of the steps' losses."""
-    losses = [line["train/loss"] for line in read_metrics(run) if "train/loss" in line]
-    losses = [loss for loss in losses if math.isfinite(loss)]
-    return sum(losses) / len(losses) if losses else None
+    total, count = 0.0, 0
+    for line in _lines(run / "metrics.jsonl"):
+        loss = line.get("train/loss", math.nan)
+        if math.isfinite(loss):
+            total, count = total + loss, count + 1
+    return total / count if count else None
 
 
 def _line(scalars: Mapping[str, float]) -> str:
@@ -130,15 +132,15 @@ def _line(scalars: Mapping[str, float]) -> str:
     return json.dumps(finite, allow_nan=False) + "\n"
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """One at a time: a long run has a gigabyte of them in memory."""
     if not path.is_file():
-        return []
-    found = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue  # the last line of a killed run
-        if isinstance(value, dict) and "step" in value:
-            found.append({name: math.nan if part is None else part for name, part in value.items()})
-    return found
+        return
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            try:
+                value = json.loads(line)
+            except ValueError:
+                continue  # the last line of a killed run
+            if isinstance(value, dict) and "step" in value:
+                yield {name: math.nan if part is None else part for name, part in value.items()}

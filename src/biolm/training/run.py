@@ -41,7 +41,8 @@ VERSION = 2
 MAY_CHANGE = frozenset(
     {"checkpoint_every", "keep_checkpoints", "max_skipped", "parallel", "prepare_ahead", "track"}
 )
-"""Settings that a resumed run may be given anew: they do not reach the weights (but for rounding)."""
+"""Settings that a resumed run may be given anew: they do not reach the weights (but for rounding and, where the
+ranks change, dropout's draws)."""
 
 
 def pretrain(

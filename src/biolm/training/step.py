@@ -62,7 +62,8 @@ class Trainer:
         """Do step `number` (from 0) with this rank's rows; all ranks must, with equally many rows.
 
         The loss is the cross-entropy summed over masked tokens, divided by their number over all rows of all
-        ranks. Dropout follows from (seed, step, rank). The device is waited for once.
+        ranks. Dropout follows from (seed, step, rank). The device is waited for once, on several ranks also where
+        counts are added up.
         """
         ranks, config = self.ranks, self.config
         seed_dropout(config.seed, number, ranks.rank)
@@ -73,20 +74,20 @@ class Trainer:
             stop,
         )
         masked, tokens, windows, asked = ranks.add_up([float(count) for count in counts])
-        share = self.guard.scale.value * ranks.count / max(1.0, masked)  # DDP and FSDP take means over ranks
+        weight = self.guard.scale.value * ranks.count / max(1.0, masked)  # DDP and FSDP take means over ranks
         sums = torch.zeros(2, dtype=torch.float64, device=ranks.device)
         self.optimizer.zero_grad(set_to_none=config.compile != "reduce-overhead")
         for place, row in enumerate(rows):
             with self.parallel.accumulating(last=place == len(rows) - 1), self.autocast():
                 loss, hits = self.parallel.forward(*self.tensors(row))
-                (loss * share).backward()
+                (loss * weight).backward()
             sums += torch.stack([loss.detach().double(), hits.double()])
         norm = self._norm()
         loss_sum, hit_sum = ranks.add_up(sums.tolist())
         gradient_norm = float(norm) / self.guard.scale.value
         mean = loss_sum / max(1.0, masked)
         scale = self.guard.scale.value
-        skipped = self.guard.judge(mean, gradient_norm)
+        skipped = self.guard.judge(mean, gradient_norm, masked)
         if skipped is None:
             self._update(gradient_norm, scale, rate)
         return StepFacts(

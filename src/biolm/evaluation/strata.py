@@ -1,0 +1,166 @@
+"""Groups into which masked tokens fall: section, how frequent the word is, into how many pieces it is cut.
+
+A stratum gives every masked token of a row one of a few labels; `biolm.evaluation.masked` keeps sums for each.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.batches.examples import Examples
+from biolm.batches.packing import PackedRow
+from biolm.tokens.store import SECTIONS, TokenSplit
+from biolm.tokens.words import WordTable
+
+BANDS = (0, 1, 10, 100, 1_000, 10_000)
+"""Least occurrences in the training split of the words of each frequency band."""
+_BLOCK = 1 << 22
+"""Tokens whose words are counted at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowWords:
+    """The words of a row's masked tokens; every array is (masked,)."""
+
+    number: NDArray[np.int64]
+    """Which word of the row; ascending."""
+    pieces: NDArray[np.int64]
+    """Tokens of the whole word."""
+    key: NDArray[np.uint64]
+    """What tells one word from another, case and the space before it aside."""
+
+
+_COUNTED = np.ones(256, bool)
+_COUNTED[list(b" \0\1")] = False  # spaces, and the marks that biolm.tokens.words puts around words
+_SMALL = np.arange(256, dtype=np.uint64)
+_SMALL[65:91] += np.uint64(32)
+
+
+class WordKeys:
+    """Words told from ids: a hash of each word's letters, whatever it is cut into, "A" to "Z" as "a" to "z"."""
+
+    def __init__(self, table: WordTable) -> None:
+        self.table = table
+
+    def words(
+        self, content: NDArray[np.int64], begins: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+        """Where words start in ids (tokens,) of windows that begin at `begins`, and each word's key: (words,) both."""
+        if not len(content):
+            return np.empty(0, np.int64), np.empty(0, np.uint64)
+        starts = self.table.starts(content)
+        starts[begins[begins < len(content)]] = True
+        first = np.flatnonzero(starts)
+        text, begin_of = self.table.spelled(content)
+        begin = begin_of[first]
+        counted = _COUNTED[text]
+        before = np.cumsum(counted) - counted  # letters in front of each byte
+        sizes = np.diff(begin, append=len(text))
+        place = (before - np.repeat(before[begin], sizes)).astype(np.uint64)
+        mixed = np.where(counted, _mixed(_SMALL[text] + (place << np.uint64(8))), np.uint64(0))
+        return first, np.add.reduceat(mixed, begin)
+
+    def of_row(self, row: PackedRow, examples: Examples) -> RowWords:
+        """The words of a row's masked tokens, as the text has them and not as they are shown."""
+        contents = [examples.content(int(index)) for index in row.examples]
+        sizes = np.array([len(content) for content in contents], np.int64)
+        begins = np.cumsum(sizes) - sizes
+        first, keys = self.words(np.concatenate(contents), begins)
+        window = np.repeat(np.arange(len(contents)), row.masked_per_window)
+        begin_in_row = np.cumsum(row.lengths) - row.lengths + len(examples.vocabulary.prefix)
+        place = row.masked_positions - begin_in_row[window] + begins[window]
+        number = np.searchsorted(first, place, side="right") - 1
+        pieces = np.diff(first, append=int(sizes.sum()))
+        return RowWords(number, pieces[number], keys[number])
+
+
+class Stratum(Protocol):
+    """One way of dividing masked tokens."""
+
+    name: str
+    labels: tuple[str, ...]
+
+    def codes(self, row: PackedRow, passages: NDArray[np.int64], words: RowWords | None) -> NDArray[np.int64]:
+        """(masked,) places in `labels`, at most 64, for a row of windows of `passages` (windows,).
+
+        `words`: those of the row, where the tokenizer's words can be told.
+        """
+
+
+class Section:
+    """By the section of the passage."""
+
+    name = "section"
+    labels: tuple[str, ...] = SECTIONS
+
+    def __init__(self, data: TokenSplit) -> None:
+        self._sections = data.sections
+
+    def codes(self, row: PackedRow, passages: NDArray[np.int64], words: RowWords | None) -> NDArray[np.int64]:
+        """By passage."""
+        return np.repeat(self._sections[passages].astype(np.int64), row.masked_per_window)
+
+
+class PiecesPerWord:
+    """By the number of tokens into which the word is cut."""
+
+    name = "pieces_per_word"
+    labels: tuple[str, ...] = ("1", "2", "3", "4 or more")
+
+    def codes(self, row: PackedRow, passages: NDArray[np.int64], words: RowWords | None) -> NDArray[np.int64]:
+        """By word."""
+        assert words is not None
+        return np.minimum(words.pieces, len(self.labels)) - 1
+
+
+class WordFrequency:
+    """By how often the word occurs in the training split."""
+
+    name = "word_frequency"
+    labels: tuple[str, ...] = (
+        *(f"{low:,}" if low == high - 1 else f"{low:,}–{high - 1:,}" for low, high in pairwise(BANDS)),
+        f"{BANDS[-1]:,} or more",
+    )
+
+    def __init__(self, keys: WordKeys, measured: TokenSplit, training: TokenSplit) -> None:
+        """Count in `training` the words of `measured`: one pass over each, in blocks."""
+        self._known = np.unique(np.concatenate([np.empty(0, np.uint64), *_keys_of(keys, measured)]))
+        self._counts = np.zeros(len(self._known), np.int64)
+        for found in _keys_of(keys, training):
+            found = found[np.isin(found, self._known)]
+            self._counts += np.bincount(np.searchsorted(self._known, found), minlength=len(self._known))
+
+    def counts(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """(n,) occurrences in the training split of words of the measured one; 0 for what a window has cut."""
+        if not len(self._known):
+            return np.zeros(len(keys), np.int64)
+        place = np.minimum(np.searchsorted(self._known, keys), len(self._known) - 1)
+        return np.where(self._known[place] == keys, self._counts[place], 0)
+
+    def codes(self, row: PackedRow, passages: NDArray[np.int64], words: RowWords | None) -> NDArray[np.int64]:
+        """By word."""
+        assert words is not None
+        return np.searchsorted(BANDS, self.counts(words.key), side="right") - 1
+
+
+def _keys_of(keys: WordKeys, data: TokenSplit) -> Iterator[NDArray[np.uint64]]:
+    first = 0
+    while first < len(data):
+        limit = data.offsets[first] + _BLOCK
+        last = max(first + 1, int(np.searchsorted(data.offsets, limit, side="right")) - 1)
+        begin, end = int(data.offsets[first]), int(data.offsets[last])
+        content = np.asarray(data.ids[begin:end], np.int64)
+        yield keys.words(content, np.asarray(data.offsets[first:last], np.int64) - begin)[1]
+        first = last
+
+
+def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Each value's bits spread over all 64 (the finalizer of SplitMix64, Steele et al. 2014)."""
+    mixed = values + np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
