@@ -105,7 +105,7 @@ def test_counting_in_blocks_changes_nothing(
     keys = WordKeys(word_table(load_tokenizer(str(tiny_roberta))))
     data, training = roberta_tokens.split("test"), roberta_tokens.split("train")
     whole = WordFrequency(keys, data, training)
-    monkeypatch.setattr("biolm.evaluation.strata._BLOCK", 100)
+    monkeypatch.setattr("biolm.evaluation.strata.BLOCK_TOKENS", 100)
     parts = WordFrequency(keys, data, training)
     found = keys.words(data.ids.astype(np.int64), np.asarray(data.offsets[:-1]))[1]
     assert np.array_equal(whole.counts(found), parts.counts(found))

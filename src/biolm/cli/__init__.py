@@ -21,6 +21,7 @@ COMMANDS = {
     "recipes": "biolm.cli.recipes:recipes",
     "evaluate": "biolm.cli.evaluate:evaluate",
     "score": "biolm.cli.score:score",
+    "cloze": "biolm.cli.cloze:cloze",
     "fill-mask": "biolm.cli.fill_mask:fill_mask",
     "demo": "biolm.cli.demo:demo",
 }
@@ -33,6 +34,7 @@ SUMMARIES = {
     "recipes": "Show whole configurations for pretraining, with the reason for each value.",
     "evaluate": "Measure a masked language model on a corpus.",
     "score": "Give each line of a file its pseudo-log-likelihood.",
+    "cloze": "Count how often a model fills blanks with the right answers.",
     "fill-mask": "Fill the mask of a sentence.",
     "demo": "Papers to a measured model, on the embedded sample.",
 }

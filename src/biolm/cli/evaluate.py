@@ -32,6 +32,19 @@ if TYPE_CHECKING:
     default=None,
     help="Write each masked position of MODEL to this .parquet or .tsv file.",
 )
+@click.option(
+    "--leakage",
+    is_flag=True,
+    help="Also count the passages of the split that occur in the training split, as a whole or by runs of 13 words.",
+)
+@click.option(
+    "--benchmark",
+    "benchmarks",
+    multiple=True,
+    type=LocalPath(),
+    help="With --leakage: texts of a benchmark (one a line, a table, PubTator or CoNLL), which are looked for in both "
+    "splits; may be given several times.",
+)
 @click.option("--tokenizer", default=None, help="Tokenizer, where the model's folder holds none.")
 @click.option(
     "--limit", type=click.IntRange(min=1), default=None, help="Measure only the first so many windows."
@@ -53,6 +66,8 @@ def evaluate(
     compare: tuple[str, ...],
     as_json: bool,
     save_predictions: Path | None,
+    leakage: bool,
+    benchmarks: tuple[Path, ...],
     tokenizer: str | None,
     limit: int | None,
     max_row_tokens: int,
@@ -67,7 +82,8 @@ def evaluate(
     @5 stand with 95 % intervals over documents, beside a baseline that knows only token frequencies.
     """
     from biolm.cli.tokenize import tokens_of
-    from biolm.errors import ModelError
+    from biolm.errors import ConfigError, ModelError
+    from biolm.evaluation.leakage import leakage_json
     from biolm.evaluation.masked import evaluate as measure
     from biolm.evaluation.predictions import check_predictions_path, predictions_file
     from biolm.evaluation.results import results_json
@@ -80,6 +96,8 @@ def evaluate(
 
     if save_predictions is not None:
         check_predictions_path(save_predictions)
+    if benchmarks and not leakage:
+        raise ConfigError("--benchmark says where to look for leakage; give --leakage too")
     where = choose_device(device)
     progress = progress_for(quiet or as_json)
     folder = resolve_folder(model, weights=True)
@@ -113,14 +131,20 @@ def evaluate(
             words=word_table_or_none(own),
         )
     results = results_json(measured, split=split, names=names)
+    if leakage:
+        results["leakage"] = leakage_json(store, split, own, benchmarks)
     if as_json:
         click.echo(json.dumps(results, indent=2, ensure_ascii=False))
         return
-    from biolm.cli.tables import results_table
+    from biolm.cli.tables import leakage_lines, results_table
     from biolm.corpus.places import last_name
 
     others = results.get("compare", [])
-    named = {model: results, **{other["model"]: other for other in others}, "unigram baseline": results["unigram"]}
+    named = {
+        model: results,
+        **{other["model"]: other for other in others},
+        "unigram baseline": results["unigram"],
+    }
     results_table(named, title=f"{split} split of {last_name(corpus)}")
     for other in others:
         lines = [
@@ -129,5 +153,8 @@ def evaluate(
             if value["value"] is not None
         ]
         click.echo(f"difference to {other['model']}, paired by document: " + "; ".join(lines))
+    if leakage:
+        for line in leakage_lines(results["leakage"], split):
+            click.echo(line)
     if save_predictions:
         click.echo(f"predictions  {save_predictions}")

@@ -42,6 +42,23 @@ def results_table(results: dict[str, dict[str, Any]], *, title: str) -> None:
     wide_console().print(table)
 
 
+def leakage_lines(leakage: dict[str, Any], split: str) -> list[str]:
+    """What `biolm evaluate --leakage` found, a line for each place that was looked at."""
+
+    def line(what: str, where: str, found: dict[str, Any]) -> str:
+        return (
+            f"{what}: of {found['passages']:,} passages {found['exact']:,} occur in the {where} split word for word, "
+            f"{found['near']:,} by half of their runs of 13 words, {found['touched']:,} by one run"
+        )
+
+    lines = []
+    if leakage["training"] is not None:
+        lines.append(line(f"{split} split", "train", leakage["training"]))
+    for name, found in leakage["benchmarks"].items():
+        lines += [line(name, where, overlap) for where, overlap in found.items()]
+    return lines
+
+
 def wide_console(columns: int = 160) -> Console:
     """A console as wide as the terminal; so many columns in a pipe, where a cut table would lose its figures."""
     console = Console()

@@ -96,7 +96,7 @@ def band_keys(signature: NDArray[np.uint16]) -> NDArray[np.uint64]:
     parts = signature.reshape(len(signature), BANDS, ROWS).astype(np.uint64)
     key = np.zeros((len(signature), BANDS), np.uint64)
     for slot in range(ROWS):
-        key = _mixed(key * _MIX + parts[:, :, slot] + np.uint64(1))
+        key = mixed(key * _MIX + parts[:, :, slot] + np.uint64(1))
     return np.ascontiguousarray(key.T)
 
 
@@ -111,7 +111,7 @@ def run_hashes(words: NDArray[np.uint64], length: int) -> NDArray[np.uint64]:
     combined = words[:last].copy()
     for place in range(1, length):
         combined = combined * _MIX + words[place : last + place]
-    return _mixed(combined)
+    return mixed(combined)
 
 
 def _slots(words: NDArray[np.uint64], lengths: NDArray[np.int64]) -> NDArray[np.uint16]:
@@ -126,11 +126,11 @@ def _slots(words: NDArray[np.uint64], lengths: NDArray[np.int64]) -> NDArray[np.
     out = np.empty((len(lengths), SLOTS), np.uint16)
     for slot in range(SLOTS):
         lowest = np.minimum.reduceat(shingles * _FACTORS[slot] + _TERMS[slot], begins)
-        out[:, slot] = _mixed(lowest) >> np.uint64(48)
+        out[:, slot] = mixed(lowest) >> np.uint64(48)
     return out
 
 
-def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Every bit of the result depends on every bit of the value (the finalizer of SplitMix64, Steele et al. 2014)."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -17,20 +17,20 @@ _NO_SENTENCE = "-DOCSTART-"
 _OTHER_LAYOUTS = (".json", ".jsonl", ".xml", ".parquet", ".gz", ".zip")
 
 
-def texts_of(path: Path) -> Iterator[str]:
+def texts_of(path: Path, option: str = "--hold-out-text") -> Iterator[str]:
     """The texts of a file, whose lines tell its layout.
 
     PubTator: titles and abstracts. A token a line, with tags beside it (CoNLL, IOB, CoNLL-U): sentences, which end
     at empty lines. A table, of commas (.csv) or tabs: each of its cells. Anything else: each line.
-    Raises InputError where the file cannot be read, or its name says that it is of none of these.
+    Raises InputError, which names `option`, where the file cannot be read, or its name says that it is none of these.
     """
     layouts = "texts one a line, a table, PubTator or CoNLL"
     if path.suffix.lower() in _OTHER_LAYOUTS:
-        raise InputError(f"--hold-out-text {path}: {path.suffix} is not read; give {layouts}")
+        raise InputError(f"{option} {path}: {path.suffix} is not read; give {layouts}")
     try:
         content = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--hold-out-text {path} cannot be read: {error}; give {layouts}") from None
+        raise InputError(f"{option} {path} cannot be read: {error}; give {layouts}") from None
     lines = content.split("\n")  # splitlines would break an abstract at U+2028
     titles = [found[1] for line in lines if (found := _PUBTATOR.match(line))]
     if titles:
@@ -40,7 +40,7 @@ def texts_of(path: Path) -> Iterator[str]:
             for row in csv.reader(io.StringIO(content, newline="")):
                 yield from row
         except csv.Error as error:
-            raise InputError(f"--hold-out-text {path} is no CSV: {error}; give {layouts}") from None
+            raise InputError(f"{option} {path} is no CSV: {error}; give {layouts}") from None
     else:
         yield from (line.removeprefix(_WRITTEN_OUT) for line in lines if line.startswith(_WRITTEN_OUT))
         yield from _tokens_or_texts(lines)

@@ -55,8 +55,7 @@ def _difference(model: Measured, other: Measured) -> dict[str, Any]:
     return {
         "overall": differences(model.overall.sums, other.overall.sums),
         "sections": {
-            name: differences(group.sums, other.sections[name].sums)
-            for name, group in model.sections.items()
+            name: differences(group.sums, other.sections[name].sums) for name, group in model.sections.items()
         },
     }
 

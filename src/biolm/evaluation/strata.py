@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from biolm.batches.examples import Examples
 from biolm.batches.packing import PackedRow
+from biolm.corpus.minhash import mixed
 from biolm.tokens.store import SECTIONS, TokenSplit
 from biolm.tokens.words import WordTable
 
 BANDS = (0, 1, 10, 100, 1_000, 10_000)
 """Least occurrences in the training split of the words of each frequency band."""
-_BLOCK = 1 << 22
+BLOCK_TOKENS = 1 << 22
 """Tokens whose words are counted at a time."""
 
 
@@ -61,8 +62,8 @@ class WordKeys:
         before = np.cumsum(counted) - counted  # letters in front of each byte
         sizes = np.diff(begin, append=len(text))
         place = (before - np.repeat(before[begin], sizes)).astype(np.uint64)
-        mixed = np.where(counted, _mixed(_SMALL[text] + (place << np.uint64(8))), np.uint64(0))
-        return first, np.add.reduceat(mixed, begin)
+        letters = np.where(counted, mixed(_SMALL[text] + (place << np.uint64(8))), np.uint64(0))
+        return first, np.add.reduceat(letters, begin)
 
     def of_row(self, row: PackedRow, examples: Examples) -> RowWords:
         """The words of a row's masked tokens, as the text has them and not as they are shown."""
@@ -150,17 +151,9 @@ class WordFrequency:
 def _keys_of(keys: WordKeys, data: TokenSplit) -> Iterator[NDArray[np.uint64]]:
     first = 0
     while first < len(data):
-        limit = data.offsets[first] + _BLOCK
+        limit = data.offsets[first] + BLOCK_TOKENS
         last = max(first + 1, int(np.searchsorted(data.offsets, limit, side="right")) - 1)
         begin, end = int(data.offsets[first]), int(data.offsets[last])
         content = np.asarray(data.ids[begin:end], np.int64)
         yield keys.words(content, np.asarray(data.offsets[first:last], np.int64) - begin)[1]
         first = last
-
-
-def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Each value's bits spread over all 64 (the finalizer of SplitMix64, Steele et al. 2014)."""
-    mixed = values + np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))

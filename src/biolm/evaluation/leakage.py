@@ -1,0 +1,178 @@
+"""How much of what a model is tested on stood in what it was trained on: whole passages, and runs of 13 words.
+
+A run of 13 words that two texts share is the measure of Brown et al. 2020 (Language Models are Few-Shot Learners,
+appendix C); a passage of which half the runs occur elsewhere is a near duplicate. Words are compared as
+`biolm.evaluation.strata.WordKeys` tells them, so spaces, capitals and pieces do not matter.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biolm.corpus.minhash import run_hashes
+from biolm.corpus.text_files import texts_of
+from biolm.errors import InputError
+from biolm.evaluation.strata import BLOCK_TOKENS, WordKeys
+from biolm.tokens.store import TokenSplit, TokenStore
+from biolm.tokens.tokenizer import Tokenizer
+from biolm.tokens.words import word_table
+
+RUN = 13
+NEAR = 0.5
+"""Share of its runs that make a passage a near duplicate."""
+_TEXTS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """How many of some passages occur elsewhere."""
+
+    passages: int
+    exact: int
+    """Word for word, as a whole passage."""
+    near: int
+    """At least NEAR of their runs; the exact ones are among them."""
+    touched: int
+    """At least one run, or exact."""
+
+    def as_json(self) -> dict[str, Any]:
+        """With the share of near duplicates."""
+        share = self.near / self.passages if self.passages else None
+        return {
+            "passages": self.passages,
+            "exact": self.exact,
+            "near": self.near,
+            "touched": self.touched,
+            "near_share": share,
+        }
+
+
+def leakage_json(
+    store: TokenStore, split: str, tokenizer: Tokenizer, benchmarks: Sequence[Path] = ()
+) -> dict[str, Any]:
+    """`training`: the overlap of `split` with the training split (None where it is that, or there is none).
+
+    `benchmarks`: file name → split ("train", and `split`) → the overlap of the file's texts with it. Raises
+    InputError for a file that is not read, ModelError for a tokenizer whose words cannot be told.
+    """
+    keys = WordKeys(word_table(tokenizer))
+    others = [name for name in dict.fromkeys(("train", split)) if name in store.splits]
+    training = None
+    if split != "train" and "train" in store.splits:
+        training = overlap(
+            hashed_split(keys, store.split(split)), hashed_split(keys, store.split("train"))
+        ).as_json()
+    found: dict[str, dict[str, Any]] = {}
+    for path in benchmarks:
+        texts = [text for text in texts_of(path, "--benchmark") if text.strip()]
+        if not texts:
+            raise InputError(f"--benchmark {path} has no text")
+        found[path.name] = {
+            name: overlap(
+                hashed_texts(keys, tokenizer, texts), hashed_split(keys, store.split(name))
+            ).as_json()
+            for name in others
+        }
+    return {"run_words": RUN, "near": NEAR, "training": training, "benchmarks": found}
+
+
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """Some passages: their words' keys end to end."""
+
+    words: NDArray[np.uint64]
+    ends: NDArray[np.int64]
+    """(passages,): where in `words` each ends."""
+
+    def whole(self) -> NDArray[np.uint64]:
+        """(passages,) a hash of each; 0 of one without words."""
+        sizes = np.diff(self.ends, prepend=0)
+        begins = self.ends - sizes
+        place = np.arange(len(self.words)) - np.repeat(begins, sizes)
+        # Odd factors keep the order of the words in the sum.
+        ordered = self.words * (2 * place + 1).astype(np.uint64)
+        sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(ordered, dtype=np.uint64)])
+        return sums[self.ends] - sums[begins]
+
+    def runs(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+        """Hashes of all runs of RUN words inside a passage, and the passage of each."""
+        if len(self.words) < RUN:
+            return np.empty(0, np.uint64), np.empty(0, np.int64)
+        hashes = run_hashes(self.words, RUN)
+        begins = np.arange(len(hashes))
+        passage = np.searchsorted(self.ends, begins, side="right")
+        inside = begins + RUN <= self.ends[np.minimum(passage, len(self.ends) - 1)]
+        return hashes[inside], passage[inside]
+
+
+def hashed_split(keys: WordKeys, data: TokenSplit) -> Iterator[Hashed]:
+    """A split in blocks, in order."""
+    first = 0
+    while first < len(data):
+        limit = data.offsets[first] + BLOCK_TOKENS
+        last = max(first + 1, int(np.searchsorted(data.offsets, limit, side="right")) - 1)
+        begin, end = int(data.offsets[first]), int(data.offsets[last])
+        offsets = np.asarray(data.offsets[first : last + 1], np.int64) - begin
+        yield _hashed(keys, np.asarray(data.ids[begin:end], np.int64), offsets)
+        first = last
+
+
+def hashed_texts(keys: WordKeys, tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[Hashed]:
+    """Texts, each a passage."""
+    batch: list[str] = []
+    for text in texts:
+        batch.append(text)
+        if len(batch) == _TEXTS:
+            yield _encoded(keys, tokenizer, batch)
+            batch = []
+    if batch:
+        yield _encoded(keys, tokenizer, batch)
+
+
+def overlap(measured: Iterable[Hashed], other: Iterable[Hashed]) -> Overlap:
+    """How much of `measured` occurs in `other`. Memory: 24 bytes for each word of `measured`."""
+    wholes, runs, owners, count = [], [], [], 0
+    for block in measured:
+        hashes, passage = block.runs()
+        wholes.append(block.whole())
+        runs.append(hashes)
+        owners.append(passage + count)
+        count += len(block.ends)
+    nothing = np.empty(0, np.uint64)
+    whole, run = np.concatenate([nothing, *wholes]), np.concatenate([nothing, *runs])
+    owner = np.concatenate([np.empty(0, np.int64), *owners])
+    known_wholes, known_runs = np.unique(whole), np.unique(run)
+    whole_seen, run_seen = np.zeros(len(known_wholes), bool), np.zeros(len(known_runs), bool)
+    for block in other:
+        _mark(known_wholes, whole_seen, block.whole())
+        _mark(known_runs, run_seen, block.runs()[0])
+    exact = whole_seen[np.searchsorted(known_wholes, whole)] & (whole != 0)
+    shared = np.bincount(owner, weights=run_seen[np.searchsorted(known_runs, run)], minlength=count)
+    share = shared / np.maximum(np.bincount(owner, minlength=count), 1)
+    return Overlap(
+        count,
+        int(exact.sum()),
+        int((exact | (share >= NEAR)).sum()),
+        int((exact | (shared > 0)).sum()),
+    )
+
+
+def _mark(known: NDArray[np.uint64], seen: NDArray[np.bool_], found: NDArray[np.uint64]) -> None:
+    if len(known):
+        place = np.minimum(np.searchsorted(known, found), len(known) - 1)
+        seen[place[known[place] == found]] = True
+
+
+def _encoded(keys: WordKeys, tokenizer: Tokenizer, texts: Sequence[str]) -> Hashed:
+    encoded = tokenizer.encode(texts)
+    offsets = np.concatenate([[0], np.cumsum([len(ids) for ids in encoded])]).astype(np.int64)
+    return _hashed(keys, np.concatenate([np.asarray(ids, np.int64) for ids in encoded]), offsets)
+
+
+def _hashed(keys: WordKeys, content: NDArray[np.int64], offsets: NDArray[np.int64]) -> Hashed:
+    first, found = keys.words(content, offsets[:-1])
+    return Hashed(found, np.searchsorted(first, offsets[1:]).astype(np.int64))
