@@ -31,7 +31,7 @@ def measure(folder: Path, store, **options):
 def predictions(tiny_roberta: Path, roberta_tokens, tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     path = tmp_path_factory.mktemp("predictions") / "all.parquet"
     with predictions_file(path, roberta_tokens.split("test"), load_tokenizer(str(tiny_roberta))) as file:
-        measure(tiny_roberta, roberta_tokens, predictions=file)
+        measure(tiny_roberta, roberta_tokens, predictions=[file])
     return pyarrow.parquet.read_table(path).to_pylist()
 
 
@@ -179,7 +179,7 @@ def test_results_are_strict_json_without_times_or_paths(tiny_roberta: Path, robe
 def test_tsv_and_parquet_hold_the_same(tiny_roberta: Path, roberta_tokens, predictions, tmp_path: Path):
     path = tmp_path / "all.tsv"
     with predictions_file(path, roberta_tokens.split("test"), load_tokenizer(str(tiny_roberta))) as file:
-        measure(tiny_roberta, roberta_tokens, predictions=file)
+        measure(tiny_roberta, roberta_tokens, predictions=[file])
     options = pyarrow.csv.ParseOptions(delimiter="\t")
     read = pyarrow.csv.read_csv(path, parse_options=options).to_pylist()
     assert [line["predicted_id"] for line in read] == [line["predicted_id"] for line in predictions]

@@ -41,7 +41,7 @@ def measured(tiny_roberta: Path, roberta_tokens, tmp_path_factory: pytest.TempPa
             roberta_tokens,
             "test",
             Silent(),
-            predictions=file,
+            predictions=[file],
             words=table,
         )
     results = results_json(found, split="test", names={"model": "m"})

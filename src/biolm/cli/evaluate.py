@@ -33,6 +33,12 @@ if TYPE_CHECKING:
     help="Write each masked position of MODEL to this .parquet or .tsv file.",
 )
 @click.option(
+    "--out",
+    type=LocalPath(),
+    default=None,
+    help="Write report.html, report.md and report.json into this folder.",
+)
+@click.option(
     "--leakage",
     is_flag=True,
     help="Also count the passages of the split that occur in the training split, as a whole or by runs of 13 words.",
@@ -66,6 +72,7 @@ def evaluate(
     compare: tuple[str, ...],
     as_json: bool,
     save_predictions: Path | None,
+    out: Path | None,
     leakage: bool,
     benchmarks: tuple[Path, ...],
     tokenizer: str | None,
@@ -84,12 +91,14 @@ def evaluate(
     from biolm.cli.tokenize import tokens_of
     from biolm.errors import ConfigError, ModelError
     from biolm.evaluation.leakage import leakage_json
+    from biolm.evaluation.masked import PositionSink
     from biolm.evaluation.masked import evaluate as measure
     from biolm.evaluation.predictions import check_predictions_path, predictions_file
     from biolm.evaluation.results import results_json
     from biolm.hub import resolve_folder
     from biolm.model.device import choose_device
     from biolm.model.loading import load_model
+    from biolm.publishing.examples import Examples
     from biolm.tokens.source import TextColumns
     from biolm.tokens.tokenizer import check_belongs, load_tokenizer
     from biolm.tokens.words import word_table_or_none
@@ -117,9 +126,14 @@ def evaluate(
         models[f"compare {place}"] = load_model(other).to(where)
         names[f"compare {place}"] = another
     store = tokens_of(corpus, own, progress, TextColumns(text=text_column, document=document_column))
-    with (
-        predictions_file(save_predictions, store.split(split), own) if save_predictions else nullcontext()
-    ) as predictions:
+    words = word_table_or_none(own)
+    data = store.split(split)
+    with predictions_file(save_predictions, data, own) if save_predictions else nullcontext() as predictions:
+        sinks: list[PositionSink] = [predictions] if predictions else []
+        examples = None
+        if out is not None and words is not None:
+            examples = Examples(data, own, words)
+            sinks.append(examples)
         measured = measure(
             models,
             store,
@@ -127,12 +141,16 @@ def evaluate(
             progress,
             max_row_tokens=max_row_tokens,
             limit=limit,
-            predictions=predictions,
-            words=word_table_or_none(own),
+            predictions=sinks,
+            words=words,
         )
     results = results_json(measured, split=split, names=names)
     if leakage:
         results["leakage"] = leakage_json(store, split, own, benchmarks)
+    if out is not None:
+        from biolm.publishing.report import write_report
+
+        write_report(out, results, examples.passages if examples else (), _runs_of(results))
     if as_json:
         click.echo(json.dumps(results, indent=2, ensure_ascii=False))
         return
@@ -156,5 +174,16 @@ def evaluate(
     if leakage:
         for line in leakage_lines(results["leakage"], split):
             click.echo(line)
+    if out is not None:
+        click.echo(f"report  {out / 'report.html'}")
     if save_predictions:
         click.echo(f"predictions  {save_predictions}")
+
+
+def _runs_of(results: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The metrics of the runs in whose folders the models lie."""
+    from biolm.training.metrics import read_metrics
+
+    names = [results["model"], *(other["model"] for other in results.get("compare", []))]
+    found = {name: read_metrics(Path(name).parent) for name in names if Path(name).is_dir()}
+    return {name: lines for name, lines in found.items() if lines}

@@ -31,7 +31,7 @@ BOOTSTRAP_SEED = 0
 
 
 class PositionSink(Protocol):
-    """Receives every masked position of the first model (`biolm.evaluation.predictions`)."""
+    """Receives every masked position of the first model: `biolm.evaluation.predictions` writes them to a file."""
 
     def write(
         self, row: PackedRow, passages: NDArray[np.int64], starts: NDArray[np.int64], scores: Scores
@@ -91,13 +91,13 @@ def evaluate(
     *,
     max_row_tokens: int = 4096,
     limit: int | None = None,
-    predictions: PositionSink | None = None,
+    predictions: Sequence[PositionSink] = (),
     words: WordTable | None = None,
 ) -> dict[str, Measured]:
     """Measure models, and the unigram baseline as "unigram", in one pass over the same masks.
 
     `models`: name → model from `load_model`, all of the store's vocabulary. `limit`: the first so many
-    windows. `predictions` receives the positions of the first model. `words`: of the tokenizer, for the metrics of
+    windows. `predictions` receive the positions of the first model. `words`: of the tokenizer, for the metrics of
     whole words and characters and the strata by words, which are absent without. Passages longer than the shortest
     limit of the models are measured in windows. Raises ArtifactError for an absent split.
     """
@@ -133,8 +133,8 @@ def evaluate(
         for number, (name, model) in enumerate(models.items()):
             scores = score_row(model, row, row.labels)
             tallies[name].add(quantities(scores, **of_tokens), place)
-            if predictions is not None and number == 0:
-                predictions.write(row, passages, examples.starts[row.examples], scores)
+            for sink in predictions if number == 0 else ():
+                sink.write(row, passages, examples.starts[row.examples], scores)
         tallies["unigram"].add(quantities(unigram.score(row.labels), **of_tokens), place)
         done += len(row.lengths)
         progress.update(done)

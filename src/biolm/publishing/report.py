@@ -1,0 +1,117 @@
+"""The report of an evaluation: `report.json` for machines, `report.md` for a repository, `report.html` for eyes."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+import biolm
+from biolm.artifacts import atomic_file, write_text
+from biolm.publishing.examples import ExamplePassage
+from biolm.publishing.plots import calibration_plot, loss_plot, recall_plot
+
+TITLES = {
+    "loss": "loss",
+    "perplexity": "perplexity",
+    "recall_at_1": "recall@1",
+    "recall_at_5": "recall@5",
+    "recall_at_10": "recall@10",
+    "mean_reciprocal_rank": "mean reciprocal rank",
+    "strict_recall_at_1": "recall@1, shown as mask",
+    "whole_word_recall": "whole words",
+    "bits_per_character": "bits per character",
+    "calibration_error": "calibration error",
+}
+"""Metric → its heading; docs/formats.md says what each is."""
+STRATA = {
+    "section": "By section",
+    "word_frequency": "By how often the word occurs in the training split",
+    "pieces_per_word": "By the number of tokens that the word is cut into",
+}
+
+
+def write_report(
+    out: Path,
+    results: dict[str, Any],
+    examples: Sequence[ExamplePassage] = (),
+    runs: Mapping[str, list[dict[str, Any]]] | None = None,
+) -> None:
+    """Write the three files into the folder `out`, which is made where it is not there.
+
+    `results`: of `biolm evaluate --json`. `runs`: model → lines of the metrics.jsonl of its run. The same
+    arguments give the same bytes.
+    """
+    models = {results["model"]: results, **{other["model"]: other for other in results.get("compare", [])}}
+    models["unigram baseline"] = results["unigram"]
+    strata = {"section": results["sections"], **results["strata"]}
+    context = {
+        "biolm_version": biolm.__version__,
+        "results": results,
+        "models": models,
+        "titles": TITLES,
+        "strata": {
+            name: {"title": STRATA.get(name, name), "labels": list(groups)} for name, groups in strata.items()
+        },
+        "group_of": _group_of,
+        "examples": examples,
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    with atomic_file(out / "report.json") as partial:
+        partial.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(out / "report.md", _environment().get_template("report.md.jinja").render(**context))
+    plots = {
+        name: Markup(  # noqa: S704  our own drawing, whose texts matplotlib escapes
+            recall_plot(
+                {
+                    model: {label: _group_of(result, name, label) for label in groups}
+                    for model, result in models.items()
+                },
+                STRATA.get(name, name),
+            )
+        )
+        for name, groups in strata.items()
+    }
+    curves = {model: result["overall"]["calibration"] for model, result in models.items()}
+    del curves["unigram baseline"]
+    plots["calibration"] = Markup(calibration_plot(curves))  # noqa: S704
+    if runs:
+        plots["loss"] = Markup(loss_plot(runs))  # noqa: S704
+    page = _environment().get_template("report.html.jinja").render(**context, plots=plots)
+    write_text(out / "report.html", page)
+
+
+def _group_of(result: dict[str, Any], stratum: str, label: str) -> dict[str, Any]:
+    groups = result["sections"] if stratum == "section" else result["strata"].get(stratum, {})
+    found: dict[str, Any] = groups.get(label, {})
+    return found
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=select_autoescape(["html.jinja"]),
+    )
+    environment.filters["number"] = lambda value: f"{value:,}"
+    environment.filters["estimate"] = _estimate
+    environment.filters["signed"] = _signed
+    environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
+    return environment
+
+
+def _estimate(value: dict[str, float | None] | None) -> str:
+    if not value or value["value"] is None or value["low"] is None or value["high"] is None:
+        return "–"
+    digits = 3 if value["high"] < 100 else 1
+    return f"{value['value']:.{digits}f} [{value['low']:.{digits}f}–{value['high']:.{digits}f}]"
+
+
+def _signed(value: dict[str, float | None]) -> str:
+    if value["value"] is None or value["low"] is None or value["high"] is None:
+        return "–"
+    return f"{value['value']:+.4f} [{value['low']:+.4f}, {value['high']:+.4f}]"
