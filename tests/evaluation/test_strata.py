@@ -8,10 +8,12 @@ import pyarrow.parquet
 import pytest
 
 from biolm.batches.examples import cut_examples
+from biolm.corpus.reader import open_corpus
+from biolm.errors import ArtifactError
 from biolm.evaluation.masked import evaluate
 from biolm.evaluation.predictions import predictions_file
 from biolm.evaluation.results import results_json
-from biolm.evaluation.strata import BANDS, WordFrequency, WordKeys
+from biolm.evaluation.strata import BANDS, COMMONEST, Column, WordFrequency, WordKeys, columns_of
 from biolm.model.loading import load_model
 from biolm.progress import Silent
 from biolm.tokens.store import TokenSplit
@@ -126,3 +128,35 @@ def test_a_word_that_a_window_cuts_is_counted_as_unseen(tiny_roberta: Path):
     found = frequency.counts(keys.words(np.concatenate(contents), begins)[1])
     assert set(found) <= {0, 20}
     assert 20 in found
+
+
+def test_a_column_of_the_corpus_divides_passages(
+    measured, tiny_roberta: Path, tiny_corpus: Path, roberta_tokens
+):
+    _, _, _, predictions = measured
+    corpus = open_corpus(tiny_corpus)
+    table = [row for batch in corpus.iter_batches("test") for row in batch.to_pylist()]
+    strata = columns_of(corpus, "test", ["year", "label"])
+    found = evaluate({"model": load_model(tiny_roberta)}, roberta_tokens, "test", Silent(), by=strata)
+    results = results_json(found, split="test", names={"model": "m"})["strata"]
+    for column in ("year", "label"):
+        wanted = Counter(str(table[line["passage"]][column] or "unknown") for line in predictions)
+        if column == "label":
+            wanted = Counter(str(table[line["passage"]][column]) for line in predictions)
+        assert {label: group["masked_tokens"] for label, group in results[column].items()} == wanted
+    with pytest.raises(ArtifactError, match="no column colour"):
+        columns_of(corpus, "test", ["colour"])
+
+
+def test_rare_values_of_a_column_are_one_group():
+    values = [str(number) for number in range(30) for _ in range(30 - number)] + [None] * 50
+    column = Column("journal", values)
+    assert len(column.labels) == COMMONEST + 1
+    assert "unknown" in column.labels
+    assert column.labels[-1] == "others"
+    assert column.labels[:-1] == tuple(sorted(column.labels[:-1]))
+    named = [column.labels[code] for code in column._codes]
+    for value, label in zip(values, named, strict=True):
+        assert label == ("unknown" if value is None else value) or (
+            label == "others" and int(value) >= COMMONEST - 1
+        )

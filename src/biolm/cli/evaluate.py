@@ -33,6 +33,12 @@ if TYPE_CHECKING:
     help="Write each masked position of MODEL to this .parquet or .tsv file.",
 )
 @click.option(
+    "--by",
+    multiple=True,
+    metavar="COLUMN",
+    help="Also give figures by a column of the corpus: year, journal, licence, ...; may be given several times.",
+)
+@click.option(
     "--out",
     type=LocalPath(),
     default=None,
@@ -72,6 +78,7 @@ def evaluate(
     compare: tuple[str, ...],
     as_json: bool,
     save_predictions: Path | None,
+    by: tuple[str, ...],
     out: Path | None,
     leakage: bool,
     benchmarks: tuple[Path, ...],
@@ -89,12 +96,14 @@ def evaluate(
     @5 stand with 95 % intervals over documents, beside a baseline that knows only token frequencies.
     """
     from biolm.cli.tokenize import tokens_of
+    from biolm.corpus.reader import open_corpus
     from biolm.errors import ConfigError, ModelError
     from biolm.evaluation.leakage import leakage_json
     from biolm.evaluation.masked import PositionSink
     from biolm.evaluation.masked import evaluate as measure
     from biolm.evaluation.predictions import check_predictions_path, predictions_file
     from biolm.evaluation.results import results_json
+    from biolm.evaluation.strata import columns_of
     from biolm.hub import resolve_folder
     from biolm.model.device import choose_device
     from biolm.model.loading import load_model
@@ -143,6 +152,7 @@ def evaluate(
             limit=limit,
             predictions=sinks,
             words=words,
+            by=columns_of(open_corpus(corpus), split, by) if by else (),
         )
     results = results_json(measured, split=split, names=names)
     if leakage:

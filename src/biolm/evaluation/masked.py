@@ -93,13 +93,14 @@ def evaluate(
     limit: int | None = None,
     predictions: Sequence[PositionSink] = (),
     words: WordTable | None = None,
+    by: Sequence[Stratum] = (),
 ) -> dict[str, Measured]:
     """Measure models, and the unigram baseline as "unigram", in one pass over the same masks.
 
     `models`: name → model from `load_model`, all of the store's vocabulary. `limit`: the first so many
     windows. `predictions` receive the positions of the first model. `words`: of the tokenizer, for the metrics of
-    whole words and characters and the strata by words, which are absent without. Passages longer than the shortest
-    limit of the models are measured in windows. Raises ArtifactError for an absent split.
+    whole words and characters and the strata by words, which are absent without. `by`: further strata. Passages
+    longer than the shortest limit of the models are measured in windows. Raises ArtifactError for an absent split.
     """
     data = store.split(split)
     longest = min([token_limit(model.config) for model in models.values()] or [512])
@@ -112,6 +113,7 @@ def evaluate(
         strata.append(PiecesPerWord())
         if "train" in store.splits:
             strata.append(WordFrequency(keys, data, store.split("train")))
+    strata += by
     tallies = {name: _Tally(data.document_count, strata) for name in (*models, "unigram")}
     spelled = None if words is None else words.characters()
     for model in models.values():

@@ -3,7 +3,8 @@
 A stratum gives every masked token of a row one of a few labels; `biolm.evaluation.masked` keeps sums for each.
 """
 
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
@@ -14,9 +15,13 @@ from numpy.typing import NDArray
 from biolm.batches.examples import Examples
 from biolm.batches.packing import PackedRow
 from biolm.corpus.minhash import mixed
+from biolm.corpus.reader import Corpus
 from biolm.tokens.store import SECTIONS, TokenSplit
 from biolm.tokens.words import WordTable
 
+COMMONEST = 15
+"""Values of a column that have a group of their own."""
+UNKNOWN, OTHERS = "unknown", "others"
 BANDS = (0, 1, 10, 100, 1_000, 10_000)
 """Least occurrences in the training split of the words of each frequency band."""
 BLOCK_TOKENS = 1 << 22
@@ -104,6 +109,42 @@ class Section:
     def codes(self, row: PackedRow, passages: NDArray[np.int64], words: RowWords | None) -> NDArray[np.int64]:
         """By passage."""
         return np.repeat(self._sections[passages].astype(np.int64), row.masked_per_window)
+
+
+class Column:
+    """By a column of the corpus ("year", "journal"): its commonest values, and what is left."""
+
+    def __init__(self, name: str, values: Iterable[str | None]) -> None:
+        """`values`: of the split's passages, in order; None where it is not known."""
+        self.name = name
+        known: dict[str, int] = {}
+        codes = array(
+            "q", (known.setdefault(UNKNOWN if value is None else value, len(known)) for value in values)
+        )
+        found = np.array(codes, np.int64)
+        names, counts = list(known), np.bincount(found, minlength=len(known))
+        common = sorted(np.argsort(-counts, kind="stable")[:COMMONEST].tolist(), key=lambda code: names[code])
+        place = np.full(len(names), len(common))
+        place[common] = np.arange(len(common))
+        self.labels: tuple[str, ...] = tuple(names[code] for code in common)
+        if len(names) > len(common):
+            self.labels += (OTHERS,)
+        self._codes = place[found]
+
+    def codes(self, row: PackedRow, passages: NDArray[np.int64], words: RowWords | None) -> NDArray[np.int64]:
+        """By passage."""
+        return np.repeat(self._codes[passages], row.masked_per_window)
+
+
+def columns_of(corpus: Corpus, split: str, names: Sequence[str]) -> list[Column]:
+    """A stratum for each column of a corpus. Raises ArtifactError for one that it does not have."""
+
+    def values(name: str) -> Iterator[str | None]:
+        for batch in corpus.iter_batches(split, [name]):
+            for value in batch.column(0).to_pylist():
+                yield None if value is None else str(value)
+
+    return [Column(name, values(name)) for name in names]
 
 
 class PiecesPerWord:

@@ -52,9 +52,7 @@ def write_report(
         "results": results,
         "models": models,
         "titles": TITLES,
-        "strata": {
-            name: {"title": STRATA.get(name, name), "labels": list(groups)} for name, groups in strata.items()
-        },
+        "strata": {name: {"title": _title(name), "labels": list(groups)} for name, groups in strata.items()},
         "group_of": _group_of,
         "examples": examples,
     }
@@ -69,7 +67,7 @@ def write_report(
                     model: {label: _group_of(result, name, label) for label in groups}
                     for model, result in models.items()
                 },
-                STRATA.get(name, name),
+                _title(name),
             )
         )
         for name, groups in strata.items()
@@ -81,6 +79,10 @@ def write_report(
         plots["loss"] = Markup(loss_plot(runs))  # noqa: S704
     page = _environment().get_template("report.html.jinja").render(**context, plots=plots)
     write_text(out / "report.html", page)
+
+
+def _title(stratum: str) -> str:
+    return STRATA.get(stratum, f"By {stratum.replace('_', ' ')}")
 
 
 def _group_of(result: dict[str, Any], stratum: str, label: str) -> dict[str, Any]:
