@@ -47,6 +47,8 @@ def test_a_wide_beam_finds_the_likeliest_pair_of_all(family: str, request: pytes
         rows = torch.tensor([ids]).repeat(len(usual), 1)
         rows[:, place] = torch.tensor(usual)
         second = torch.cat([stock(input_ids=part).logits[:, place + 1] for part in rows.split(100)])
+        begins = torch.tensor([not tokenizer.pieces([i])[0].startswith("##") for i in usual])
+        first[torch.tensor(usual)[~begins]] = -torch.inf
         both = first[usual][:, None] + second.double().log_softmax(-1)[:, usual]
     best = int(both.argmax())
     pair = usual[best // len(usual)], usual[best % len(usual)]
@@ -89,7 +91,7 @@ def test_several_blanks_are_searched_together(tiny_roberta: Path):
     assert all(len(filling.texts) == 2 for filling in found.fillings)
     assert {filling.pieces for filling in found.fillings} == {2, 3, 4}
     stock = AutoModelForMaskedLM.from_pretrained(tiny_roberta).eval()
-    one = next(filling for filling in found.fillings if filling.pieces == 2)
+    one = next(x for x in found.fillings if x.pieces == 2 and "\ufffd" not in "".join(x.texts))
     ids = tokenizer.encode_with_mask("the <mask> binds <mask>")
     choices = [
         [

@@ -108,8 +108,13 @@ def test_a_benchmark_is_looked_for_in_both_splits(tiny_roberta: Path, roberta_to
 
 
 def test_evaluate_says_what_leaks(
-    tiny_roberta: Path, tiny_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_roberta: Path,
+    tiny_corpus: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ):
+    monkeypatch.setenv("BIOLM_CACHE", str(tmp_path / "cache"))
     file = tmp_path / "benchmark.txt"
     file.write_text("the gene\n")
 

@@ -15,7 +15,7 @@ from biolm.tokens.tokenizer import Tokenizer, load_tokenizer
 from conftest import sentences
 
 TEXTS = [
-    *sentences(4),
+    *sentences(4, longest=30),
     "IL-6/STAT3 signalling (p < 0.05) in Crohn's disease — 10 µM",
     "",
     "x",

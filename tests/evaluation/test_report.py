@@ -170,8 +170,13 @@ def test_a_word_piece_keeps_its_place(tiny_bert: Path):
 
 
 def test_evaluate_writes_a_report(
-    tiny_roberta: Path, tiny_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_roberta: Path,
+    tiny_corpus: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ):
+    monkeypatch.setenv("BIOLM_CACHE", str(tmp_path / "cache"))
     with pytest.raises(SystemExit) as end:
         main(
             [

@@ -118,7 +118,7 @@ def test_a_word_that_a_window_cuts_is_counted_as_unseen(tiny_roberta: Path):
     """Its parts are no words; nothing fails."""
     tokenizer = load_tokenizer(str(tiny_roberta))
     table = word_table(tokenizer)
-    text = "expression " * 20
+    text = " ".join(["in expression"] * 20)
     data = token_split(tokenizer, [text])
     keys = WordKeys(table)
     frequency = WordFrequency(keys, data, data)
@@ -160,3 +160,16 @@ def test_rare_values_of_a_column_are_one_group():
         assert label == ("unknown" if value is None else value) or (
             label == "others" and int(value) >= COMMONEST - 1
         )
+
+
+def test_a_word_does_not_depend_on_the_next_passage(tiny_roberta: Path):
+    """A point before a digit belongs to the number, a hyphen before a letter to the word: not across passages."""
+    tokenizer = load_tokenizer(str(tiny_roberta))
+    keys, texts = WordKeys(word_table(tokenizer)), ["n is 5.", "3 mice -", "cells"]
+    data = token_split(tokenizer, texts)
+    _, together = keys.words(data.ids.astype(np.int64), np.asarray(data.offsets[:-1]))
+    alone = []
+    for text in texts:
+        (ids,) = tokenizer.encode([text])
+        alone += keys.words(np.array(ids, np.int64), np.array([0]))[1].tolist()
+    assert together.tolist() == alone

@@ -39,7 +39,7 @@ def test_values_are_those_of_numpy():
     generator = np.random.default_rng(0)
     losses = [generator.exponential(2.0, n) for n in (5, 1, 30)]
     ranks = [generator.integers(0, 9, n) for n in (5, 1, 30)]
-    found = estimates(filled(losses, ranks))
+    found = estimates(filled(losses, ranks), 3)
     loss, rank = np.concatenate(losses), np.concatenate(ranks)
     assert np.isclose(found["loss"]["value"], loss.mean())
     assert np.isclose(found["perplexity"]["value"], np.exp(loss.mean()))
@@ -110,7 +110,7 @@ def test_intervals_cover_the_truth_about_95_times_in_100():
             ranks = np.where(generator.random(count) < difficulty, 0, 9)
             weights = document_weights(document, seed=repeat, replicates=200)[None]
             sums.add(sums_of(np.zeros(count), ranks), weights)
-        interval = estimates(sums)["recall_at_1"]
+        interval = estimates(sums, 120)["recall_at_1"]
         covered += interval["low"] <= truth <= interval["high"]
     # 95 % of 300 within four standard errors, and two points for the bootstrap's own bias at 120 documents.
     assert 0.88 <= covered / repeats <= 0.99
@@ -121,15 +121,15 @@ def test_a_paired_difference_is_narrower_than_the_two_intervals():
     losses = [generator.normal(generator.normal(2, 1), 0.1, 20) for _ in range(100)]
     ranks = [np.zeros(20, int)] * 100
     better, worse = filled([loss - 0.05 for loss in losses], ranks), filled(losses, ranks)
-    difference = differences(better, worse)["loss"]
+    difference = differences(better, worse, 100)["loss"]
     assert difference["high"] < 0
     assert difference["p"] < 0.01
-    single = estimates(worse)["loss"]
+    single = estimates(worse, 100)["loss"]
     assert difference["high"] - difference["low"] < 0.01 * (single["high"] - single["low"])
 
 
 def test_nothing_measured_gives_nan_and_no_warning():
-    assert all(np.isnan(value["value"]) for value in estimates(Sums()).values())
+    assert all(np.isnan(value["value"]) for value in estimates(Sums(), 0).values())
 
 
 def test_a_difference_that_is_not_there_is_found_about_5_times_in_100_and_a_planted_one_nearly_always():
@@ -147,8 +147,19 @@ def test_a_difference_that_is_not_there_is_found_about_5_times_in_100_and_a_plan
                 for sums, shift in ((ours, planted), (theirs, 0.0)):
                     loss = shared + shift + generator.normal(0, 0.3, count) + generator.normal(0, 0.3)
                     sums.add(sums_of(loss, np.zeros(count, int)), weights)
-            found[planted] += differences(ours, theirs)["loss"]["p"] < 0.05
+            found[planted] += differences(ours, theirs, 60)["loss"]["p"] < 0.05
     assert (
         found[0.0] / repeats < 0.14
     )  # 5 %, four standard errors, and two points for the bootstrap's own bias
     assert found[0.25] / repeats > 0.9
+
+
+def test_one_document_has_no_interval_and_no_test():
+    """All its replicates are the same ratio: an interval of width zero would be a claim."""
+    sums, other = filled([np.ones(5)], [np.zeros(5, int)]), filled([np.full(5, 2.0)], [np.zeros(5, int)])
+    value = estimates(sums, 1)["loss"]
+    assert value["value"] == 1
+    assert np.isnan([value["low"], value["high"]]).all()
+    difference = differences(sums, other, 1)["loss"]
+    assert difference["value"] == -1
+    assert np.isnan([difference["low"], difference["high"], difference["p"]]).all()

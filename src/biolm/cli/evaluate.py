@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     "--by",
     multiple=True,
     metavar="COLUMN",
-    help="Also give figures by a column of the corpus: year, journal, licence, ...; may be given several times.",
+    help="Also give figures by a column of CORPUS, which must then be a corpus of biolm's: year, journal, licence, "
+    "...; may be given several times.",
 )
 @click.option(
     "--out",
@@ -92,8 +93,8 @@ def evaluate(
 ) -> None:
     """Measure MODEL (folder or Hub name) on CORPUS (a corpus, its token store, or data of others: `biolm tokenize`).
 
-    15 % of the tokens are hidden, the same for all models; loss, perplexity and recall@1 and
-    @5 stand with 95 % intervals over documents, beside a baseline that knows only token frequencies.
+    15 % of the tokens are hidden, the same for all models; loss, perplexity, recall and more (docs/formats.md)
+    stand with 95 % intervals over documents, beside a baseline that knows only token frequencies.
     """
     from biolm.cli.tokenize import tokens_of
     from biolm.corpus.reader import open_corpus
@@ -108,12 +109,15 @@ def evaluate(
     from biolm.model.device import choose_device
     from biolm.model.loading import load_model
     from biolm.publishing.examples import Examples
+    from biolm.publishing.report import check_report_folder, write_report
     from biolm.tokens.source import TextColumns
     from biolm.tokens.tokenizer import check_belongs, load_tokenizer
     from biolm.tokens.words import word_table_or_none
 
     if save_predictions is not None:
         check_predictions_path(save_predictions)
+    if "section" in by or len(set(by)) < len(by):
+        raise ConfigError("--by section is always given, and another column once; leave the repeated one out")
     if benchmarks and not leakage:
         raise ConfigError("--benchmark says where to look for leakage; give --leakage too")
     where = choose_device(device)
@@ -136,6 +140,10 @@ def evaluate(
         names[f"compare {place}"] = another
     store = tokens_of(corpus, own, progress, TextColumns(text=text_column, document=document_column))
     words = word_table_or_none(own)
+    leaks = leakage_json(store, split, own, benchmarks) if leakage else None
+    strata = columns_of(open_corpus(corpus), split, by) if by else []
+    if out is not None:
+        check_report_folder(out)
     data = store.split(split)
     with predictions_file(save_predictions, data, own) if save_predictions else nullcontext() as predictions:
         sinks: list[PositionSink] = [predictions] if predictions else []
@@ -152,14 +160,12 @@ def evaluate(
             limit=limit,
             predictions=sinks,
             words=words,
-            by=columns_of(open_corpus(corpus), split, by) if by else (),
+            by=strata,
         )
     results = results_json(measured, split=split, names=names)
-    if leakage:
-        results["leakage"] = leakage_json(store, split, own, benchmarks)
+    if leaks is not None:
+        results["leakage"] = leaks
     if out is not None:
-        from biolm.publishing.report import write_report
-
         write_report(out, results, examples.passages if examples else (), _runs_of(results))
     if as_json:
         click.echo(json.dumps(results, indent=2, ensure_ascii=False))
@@ -178,7 +184,7 @@ def evaluate(
         lines = [
             f"{name} {value['value']:+.4f} [{value['low']:+.4f}, {value['high']:+.4f}], p {value['p']:.3f}"
             for name, value in other["difference"]["overall"].items()
-            if value["value"] is not None
+            if value["p"] is not None
         ]
         click.echo(f"difference to {other['model']}, paired by document: " + "; ".join(lines))
     if leakage:

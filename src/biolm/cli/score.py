@@ -1,10 +1,12 @@
 """`biolm score`: how likely each line of a file is to a model."""
 
 import json
+from collections.abc import Iterator
 from typing import TextIO
 
 import click
 
+from biolm.errors import InputError
 from biolm.evaluation.pseudo_likelihood import METRICS
 
 
@@ -56,13 +58,12 @@ def score(
     folder = resolve_folder(model, weights=True)
     own = load_tokenizer(tokenizer or str(folder))
     check_belongs(own, folder)
-    lines = (line.rstrip("\r\n") for line in file)
     divided = 0
     for number, scored in enumerate(
         pseudo_log_likelihoods(
             load_model(folder).to(where),
             own,
-            lines,
+            _lines(file),
             metric=metric,  # type: ignore[arg-type]
             max_row_tokens=max_row_tokens,
         ),
@@ -103,3 +104,11 @@ def score(
             "scored in parts",
             err=True,
         )
+
+
+def _lines(file: TextIO) -> Iterator[str]:
+    try:
+        for line in file:
+            yield line.rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file.name} is not UTF-8 text ({error.reason}); convert it first") from None

@@ -70,7 +70,7 @@ def read_probes(path: Path) -> list[Probe]:
     Raises InputError for a file that is none, and for a row whose blanks and answers do not agree.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
             names = [name for name in reader.fieldnames or [] if name and name.startswith("answer")]
             if "prompt" not in (reader.fieldnames or []) or not names:
@@ -144,13 +144,20 @@ def _search(
     if len(ids) > limit:
         raise InputError(f'"{prompt[:60]}" is {len(ids)} tokens long, the model takes {limit}; shorten it')
     places = np.flatnonzero(ids == vocabulary.mask_id)
-    excluded = torch.tensor(vocabulary.special_ids, device=model.device)
+    if len(places) != sum(sizes):
+        raise InputError(
+            f'"{prompt[:60]}" spells {mask}, which is this model\'s mask; write blanks as {BLANK} alone'
+        )
+    first = {int(place) for place in places[np.cumsum(sizes) - sizes]}
     beams, scores = ids[None], np.zeros(1)
     for place in places:
         logits = _logits(model, beams, int(place), max_row_tokens)
         log_probabilities = logits.double().log_softmax(-1)
-        log_probabilities[:, excluded] = -torch.inf
-        width = min(beam, log_probabilities.shape[1] - len(excluded))
+        usable = torch.as_tensor(
+            _usable(tokenizer, log_probabilities.shape[1], begins=int(place) in first), device=model.device
+        )
+        log_probabilities[:, ~usable] = -torch.inf
+        width = min(beam, int(usable.sum()))
         values, tokens = (each.cpu().numpy() for each in log_probabilities.topk(width))
         totals = (scores[:, None] + values).ravel()
         best = np.argsort(-totals, kind="stable")[:beam]
@@ -165,6 +172,17 @@ def _search(
         )
         for row, score in zip(beams, scores, strict=True)
     ]
+
+
+def _usable(tokenizer: Tokenizer, size: int, *, begins: bool) -> NDArray[np.bool_]:
+    """(size,) the ids that may fill a blank: no special ones and, where it `begins`, none that goes on with a word."""
+    vocabulary = tokenizer.vocabulary
+    usable = np.arange(size) < vocabulary.size
+    usable[list(vocabulary.special_ids)] = False
+    if begins:
+        pieces = tokenizer.pieces(range(vocabulary.size))
+        usable[: vocabulary.size] &= [not (piece or "").startswith("##") for piece in pieces]
+    return usable
 
 
 def _logits(model: Any, beams: NDArray[np.int64], place: int, max_row_tokens: int) -> torch.Tensor:
@@ -203,4 +221,6 @@ def _probe(row: dict[str, Any], names: Iterable[str], where: str) -> Probe:
         raise InputError(
             f"{where}: {blanks} blanks and {len(given)} answers; give answer, answer2, ... one for each"
         )
-    return Probe(prompt, tuple(tuple(part.strip() for part in text.split("|")) for text in given))
+    return Probe(
+        prompt, tuple(tuple(part.strip() for part in text.split("|") if part.strip()) for text in given)
+    )

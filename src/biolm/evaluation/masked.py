@@ -50,7 +50,7 @@ class Group:
     def as_json(self) -> dict[str, Any]:
         """Its metrics, `masked_tokens` and `documents`."""
         return {
-            **estimates(self.sums),
+            **estimates(self.sums, self.documents),
             "masked_tokens": int(self.sums.total[0]),
             "documents": self.documents,
         }

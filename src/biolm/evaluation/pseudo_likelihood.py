@@ -57,10 +57,10 @@ class ScoredText:
 
     def words(self) -> list[ScoredWord]:
         """The text's words in order."""
-        ids, first = np.unique(self.tokens.words, return_index=True)
-        ends = np.append(first[1:], len(self.tokens.words))
+        _, first = np.unique(self.tokens.words, return_index=True)
+        ends = np.append(first, len(self.tokens.words))[1:]
         found = []
-        for begin, end in zip(first[: len(ids)], ends, strict=True):
+        for begin, end in zip(first, ends, strict=True):
             start, stop = int(self.tokens.spans[begin, 0]), int(self.tokens.spans[end - 1, 1])
             raw = self.text[start:stop]
             start += len(raw) - len(raw.lstrip())  # byte-level tokens hold the space before them

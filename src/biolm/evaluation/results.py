@@ -6,7 +6,7 @@ from typing import Any
 
 from biolm.batches.masking import EVALUATION_MASKING
 from biolm.batches.steps import EVALUATION_SEED
-from biolm.evaluation.masked import BOOTSTRAP_SEED, Measured
+from biolm.evaluation.masked import BOOTSTRAP_SEED, Group, Measured
 from biolm.evaluation.tally import REPLICATES, differences
 
 
@@ -52,11 +52,12 @@ def results_json(
 
 
 def _difference(model: Measured, other: Measured) -> dict[str, Any]:
+    def of(ours: Group, theirs: Group) -> dict[str, Any]:
+        return differences(ours.sums, theirs.sums, ours.documents)
+
     return {
-        "overall": differences(model.overall.sums, other.overall.sums),
-        "sections": {
-            name: differences(group.sums, other.sections[name].sums) for name, group in model.sections.items()
-        },
+        "overall": of(model.overall, other.overall),
+        "sections": {name: of(group, other.sections[name]) for name, group in model.sections.items()},
     }
 
 

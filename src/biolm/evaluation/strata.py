@@ -51,6 +51,9 @@ class WordKeys:
 
     def __init__(self, table: WordTable) -> None:
         self.table = table
+        marks = np.flatnonzero(table.text[table.offsets[:-1]] == 1)
+        self._apart = int(marks[0])
+        """A special token: what stands between windows, so that no word depends on its neighbours in the row."""
 
     def words(
         self, content: NDArray[np.int64], begins: NDArray[np.int64]
@@ -58,8 +61,10 @@ class WordKeys:
         """Where words start in ids (tokens,) of windows that begin at `begins`, and each word's key: (words,) both."""
         if not len(content):
             return np.empty(0, np.int64), np.empty(0, np.uint64)
-        starts = self.table.starts(content)
-        starts[begins[begins < len(content)]] = True
+        begins = np.unique(begins[begins < len(content)])
+        starts = self.table.starts(np.insert(content, begins, self._apart))
+        starts = np.delete(starts, begins + np.arange(len(begins)))
+        starts[begins] = True
         first = np.flatnonzero(starts)
         text, begin_of = self.table.spelled(content)
         begin = begin_of[first]
@@ -170,11 +175,13 @@ class WordFrequency:
 
     def __init__(self, keys: WordKeys, measured: TokenSplit, training: TokenSplit) -> None:
         """Count in `training` the words of `measured`: one pass over each, in blocks."""
-        self._known = np.unique(np.concatenate([np.empty(0, np.uint64), *_keys_of(keys, measured)]))
-        self._counts = np.zeros(len(self._known), np.int64)
-        for found in _keys_of(keys, training):
-            found = found[np.isin(found, self._known)]
-            self._counts += np.bincount(np.searchsorted(self._known, found), minlength=len(self._known))
+        known = np.empty(0, np.uint64)
+        for found in _keys_of(keys, measured):
+            known = np.union1d(known, found)
+        self._known, self._counts = known, np.zeros(len(known), np.int64)
+        for found in _keys_of(keys, training) if len(known) else ():
+            place = np.minimum(np.searchsorted(known, found), len(known) - 1)
+            self._counts += np.bincount(place[known[place] == found], minlength=len(known))
 
     def counts(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         """(n,) occurrences in the training split of words of the measured one; 0 for what a window has cut."""

@@ -63,14 +63,17 @@ def with_interval(value: float, replicates: NDArray[np.float64]) -> dict[str, fl
     return {"value": value, "low": float(low), "high": float(high)}
 
 
-def estimates(sums: Sums) -> dict[str, dict[str, float]]:
-    """Each metric as {"value", "low", "high"}."""
+def estimates(sums: Sums, documents: int) -> dict[str, dict[str, float]]:
+    """Each metric as {"value", "low", "high"}; of fewer than two documents there is no interval (NaN)."""
     values, replicates = sums.metrics(), sums.replicate_metrics()
-    return {name: with_interval(values[name], replicates[name]) for name in METRICS}
+    nothing = np.empty(0)
+    return {
+        name: with_interval(values[name], replicates[name] if documents > 1 else nothing) for name in METRICS
+    }
 
 
-def differences(first: Sums, second: Sums) -> dict[str, dict[str, float]]:
-    """Each metric of `first` minus that of `second`, paired by document, as {"value", "low", "high", "p"}.
+def differences(first: Sums, second: Sums, documents: int) -> dict[str, dict[str, float]]:
+    """Each metric of `first` minus that of `second`, paired by `documents`, as {"value", "low", "high", "p"}.
 
     `p`: two-sided, by the share of replicates on the other side of zero (Efron and Tibshirani 1993, §15.4 and 16).
     """
@@ -78,7 +81,7 @@ def differences(first: Sums, second: Sums) -> dict[str, dict[str, float]]:
     our_replicates, their_replicates = first.replicate_metrics(), second.replicate_metrics()
     found = {}
     for name in METRICS:
-        replicates = our_replicates[name] - their_replicates[name]
+        replicates = our_replicates[name] - their_replicates[name] if documents > 1 else np.empty(0)
         found[name] = {**with_interval(ours[name] - theirs[name], replicates), "p": _p_value(replicates)}
     return found
 

@@ -1,6 +1,5 @@
 """Example passages for a report: what was hidden, and what the model said, right or wrong."""
 
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,27 +42,37 @@ class Examples:
 
     def __init__(self, data: TokenSplit, tokenizer: Tokenizer, words: WordTable, each: int = 3) -> None:
         """`each`: passages of a section."""
-        self.passages: list[ExamplePassage] = []
         self._data, self._tokenizer, self._words, self._each = data, tokenizer, words, each
-        self._kept: Counter[str] = Counter()
+        self._kept: dict[str, dict[int, ExamplePassage]] = {}
+
+    @property
+    def passages(self) -> list[ExamplePassage]:
+        """In the order of sections and passages, however rows were packed."""
+        return [kept[place] for _, kept in sorted(self._kept.items()) for place in sorted(kept)]
 
     def write(
         self, row: PackedRow, passages: NDArray[np.int64], starts: NDArray[np.int64], scores: Scores
     ) -> None:
         """Keep a row's passages that are wanted; passages and starts: (windows,)."""
+        vocabulary = self._tokenizer.vocabulary
         ends = np.cumsum(row.masked_per_window)
-        begins = np.cumsum(row.lengths) - row.lengths + len(self._tokenizer.vocabulary.prefix)
-        for window, passage in enumerate(passages):
+        begins = np.cumsum(row.lengths) - row.lengths + len(vocabulary.prefix)
+        for window, passage in enumerate(passages.tolist()):
             section = SECTIONS[self._data.sections[passage]]
-            if self._kept[section] == self._each or starts[window] or not row.masked_per_window[window]:
+            kept = self._kept.setdefault(section, {})
+            if starts[window] or not row.masked_per_window[window]:
                 continue
-            self._kept[section] += 1
+            if len(kept) == self._each and passage > max(kept):
+                continue
             own = slice(int(ends[window] - row.masked_per_window[window]), int(ends[window]))
             positions = row.masked_positions[own] - begins[window]
-            first, last = self._data.offsets[passage], self._data.offsets[passage + 1]
-            content = np.asarray(self._data.ids[first:last], np.int64)[:LONGEST]
+            first, last = int(self._data.offsets[passage]), int(self._data.offsets[passage + 1])
+            inside = int(row.lengths[window]) - len(vocabulary.prefix) - len(vocabulary.suffix)
+            content = np.asarray(self._data.ids[first : first + min(LONGEST, inside)], np.int64)
             said = dict(zip(positions.tolist(), range(own.start, own.stop), strict=True))
-            self.passages.append(self._example(section, content, said, scores, len(content) < last - first))
+            kept[passage] = self._example(section, content, said, scores, len(content) < last - first)
+            if len(kept) > self._each:
+                del kept[max(kept)]
 
     def _example(
         self, section: str, content: NDArray[np.int64], said: dict[int, int], scores: Scores, cut: bool

@@ -3,6 +3,7 @@
 import io
 import math
 from collections.abc import Mapping
+from textwrap import shorten
 from typing import Any
 
 from matplotlib import rc_context
@@ -11,6 +12,9 @@ from matplotlib.figure import Figure
 
 COLOURS = ("#0b6e99", "#d9730d", "#6940a5", "#0f7b6c", "#9b9a97")
 """The model, those that it is compared with, the unigram baseline last."""
+
+POINTS = 2000
+"""Of a loss curve, at most twice as many: each is a part of the page."""
 
 
 def recall_plot(groups: Mapping[str, Mapping[str, Any]], title: str) -> str:
@@ -39,7 +43,7 @@ def recall_plot(groups: Mapping[str, Mapping[str, Any]], title: str) -> str:
             color=_colour(place, len(groups)),
             label=_plain(name),
         )
-    axes.set_yticks(range(len(labels)), [label.replace("_", " ") for label in labels])
+    axes.set_yticks(range(len(labels)), [_plain(label.replace("_", " ")) for label in labels])
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.set_xlim(left=0)
     axes.set_xlabel("recall@1, 95 % interval over documents")
@@ -76,6 +80,7 @@ def loss_plot(runs: Mapping[str, list[dict[str, Any]]]) -> str:
     for place, (name, lines) in enumerate(runs.items()):
         for key, style, width in (("train/loss", "-", 0.6), ("validation/loss", "o-", 1.4)):
             points = [(line["step"], line[key]) for line in lines if key in line]
+            points = points[:: max(1, len(points) // POINTS)]
             if points:
                 steps, losses = zip(*points, strict=True)
                 label = _plain(f"{name}, {key.partition('/')[0]}")
@@ -91,7 +96,8 @@ def loss_plot(runs: Mapping[str, list[dict[str, Any]]]) -> str:
                 )
     axes.set_xlabel("optimizer steps")
     axes.set_ylabel("loss (nats per masked token)")
-    axes.legend(fontsize=8, frameon=False)
+    if axes.get_lines():
+        axes.legend(fontsize=8, frameon=False, loc="upper right")
     return _svg(figure)
 
 
@@ -109,8 +115,8 @@ def _figure(*, height: float, width: float = 6.2) -> tuple[Figure, Axes]:
 
 
 def _plain(name: str) -> str:
-    """A name in which matplotlib finds no formula, and which a legend does not leave out."""
-    return name.replace("$", r"\$").lstrip("_")
+    """A name short enough for a figure, in which matplotlib finds no formula, and which a legend does not leave out."""
+    return shorten(name, 40, placeholder=" …").replace("$", r"\$").lstrip("_") or "–"
 
 
 def _colour(place: int, count: int) -> str:

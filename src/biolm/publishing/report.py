@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 import biolm
 from biolm.artifacts import atomic_file, write_text
+from biolm.errors import InputError
 from biolm.publishing.examples import ExamplePassage
 from biolm.publishing.plots import calibration_plot, loss_plot, recall_plot
 
@@ -31,6 +32,16 @@ STRATA = {
     "word_frequency": "By how often the word occurs in the training split",
     "pieces_per_word": "By the number of tokens that the word is cut into",
 }
+
+
+def check_report_folder(out: Path) -> None:
+    """Make the folder of a report, before hours are spent on what goes into it. Raises InputError."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{out} cannot be made a folder for the report: {error.strerror}; choose another --out"
+        ) from None
 
 
 def write_report(
@@ -102,7 +113,8 @@ def _environment() -> Environment:
     environment.filters["number"] = lambda value: f"{value:,}"
     environment.filters["estimate"] = _estimate
     environment.filters["signed"] = _signed
-    environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
+    environment.filters["heading"] = lambda text: str(escape(str(text).replace("\n", " ")))
+    environment.filters["cell"] = lambda text: str(escape(str(text).replace("\n", " "))).replace("|", "\\|")
     return environment
 
 
