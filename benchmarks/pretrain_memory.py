@@ -33,6 +33,7 @@ from biolm.progress import Silent
 from biolm.sources.sample import sample_model
 from biolm.tokens.store import open_tokens
 from biolm.tokens.tokenizer import load_tokenizer
+from biolm.tokens.words import word_table
 from biolm.training.config import PretrainConfig
 from biolm.training.loop import train
 from harness import cell, finish, memory_mib, write_store
@@ -85,7 +86,8 @@ def measure(what: str, times: int, limit: int) -> dict[str, float]:
             config = PretrainConfig(max_steps=30, hidden_dropout=0.0, validation_examples=100)
             train(model, store, Path(folder) / "run", config, Silent())
         else:
-            evaluate({"model": model}, store, "test", Silent(), limit=limit)
+            words = word_table(load_tokenizer(str(sample_model(cache_folder()))))
+            evaluate({"model": model}, store, "test", Silent(), limit=limit, words=words)
     return {"peak_mib": round(highest[0], 1)}
 
 

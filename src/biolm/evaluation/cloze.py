@@ -7,6 +7,7 @@ one and for several pieces is ranked together by mean log-probability a piece, s
 """
 
 import csv
+import functools
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -174,6 +175,7 @@ def _search(
     ]
 
 
+@functools.lru_cache(maxsize=4)
 def _usable(tokenizer: Tokenizer, size: int, *, begins: bool) -> NDArray[np.bool_]:
     """(size,) the ids that may fill a blank: no special ones and, where it `begins`, none that goes on with a word."""
     vocabulary = tokenizer.vocabulary

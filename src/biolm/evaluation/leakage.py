@@ -5,7 +5,7 @@ appendix C); a passage of which half the runs occur elsewhere is a near duplicat
 `biolm.evaluation.strata.WordKeys` tells them, so spaces, capitals and pieces do not matter.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,27 +56,28 @@ def leakage_json(
 ) -> dict[str, Any]:
     """`training`: the overlap of `split` with the training split (None where it is that, or there is none).
 
-    `benchmarks`: file name → split ("train", and `split`) → the overlap of the file's texts with it. Raises
-    InputError for a file that is not read, ModelError for a tokenizer whose words cannot be told.
+    `benchmarks`: file → split ("train", and `split`) → the overlap of the file's texts with it. Each split is read
+    once. Raises InputError for a file that is not read, ModelError for a tokenizer whose words cannot be told.
     """
     keys = WordKeys(word_table(tokenizer))
-    others = [name for name in dict.fromkeys(("train", split)) if name in store.splits]
-    training = None
-    if split != "train" and "train" in store.splits:
-        training = overlap(
-            hashed_split(keys, store.split(split)), hashed_split(keys, store.split("train"))
-        ).as_json()
-    found: dict[str, dict[str, Any]] = {}
+    sought = {}
     for path in benchmarks:
         texts = [text for text in texts_of(path, "--benchmark") if text.strip()]
         if not texts:
             raise InputError(f"--benchmark {path} has no text")
-        found[path.name] = {
-            name: overlap(
-                hashed_texts(keys, tokenizer, texts), hashed_split(keys, store.split(name))
-            ).as_json()
-            for name in others
-        }
+        sought[str(path)] = Sought(hashed_texts(keys, tokenizer, texts))
+    found: dict[str, dict[str, Any]] = {name: {} for name in sought}
+    training = None
+    for where in dict.fromkeys(("train", split)):
+        looked_for = dict(sought)
+        if where == "train" != split:
+            looked_for[""] = Sought(hashed_split(keys, store.split(split)))
+        if where not in store.splits or not looked_for:
+            continue
+        overlaps = found_in(looked_for, hashed_split(keys, store.split(where)))
+        training = overlaps.pop("").as_json() if "" in overlaps else training
+        for name, overlap in overlaps.items():
+            found[name][where] = overlap.as_json()
     return {"run_words": RUN, "near": NEAR, "training": training, "benchmarks": found}
 
 
@@ -133,32 +134,45 @@ def hashed_texts(keys: WordKeys, tokenizer: Tokenizer, texts: Iterable[str]) -> 
         yield _encoded(keys, tokenizer, batch)
 
 
-def overlap(measured: Iterable[Hashed], other: Iterable[Hashed]) -> Overlap:
-    """How much of `measured` occurs in `other`. Memory: 24 bytes for each word of `measured`."""
-    wholes, runs, owners, count = [], [], [], 0
-    for block in measured:
-        hashes, passage = block.runs()
-        wholes.append(block.whole())
-        runs.append(hashes)
-        owners.append(passage + count)
-        count += len(block.ends)
-    nothing = np.empty(0, np.uint64)
-    whole, run = np.concatenate([nothing, *wholes]), np.concatenate([nothing, *runs])
-    owner = np.concatenate([np.empty(0, np.int64), *owners])
-    known_wholes, known_runs = np.unique(whole), np.unique(run)
-    whole_seen, run_seen = np.zeros(len(known_wholes), bool), np.zeros(len(known_runs), bool)
-    for block in other:
-        _mark(known_wholes, whole_seen, block.whole())
-        _mark(known_runs, run_seen, block.runs()[0])
-    exact = whole_seen[np.searchsorted(known_wholes, whole)] & (whole != 0)
-    shared = np.bincount(owner, weights=run_seen[np.searchsorted(known_runs, run)], minlength=count)
-    share = shared / np.maximum(np.bincount(owner, minlength=count), 1)
-    return Overlap(
-        count,
-        int(exact.sum()),
-        int((exact | (share >= NEAR)).sum()),
-        int((exact | (shared > 0)).sum()),
-    )
+class Sought:
+    """Passages that are looked for. Memory: some 50 bytes for each of their words."""
+
+    def __init__(self, passages: Iterable[Hashed]) -> None:
+        wholes, runs, owners, count = [], [], [], 0
+        for block in passages:
+            hashes, passage = block.runs()
+            wholes.append(block.whole())
+            runs.append(hashes)
+            owners.append(passage + count)
+            count += len(block.ends)
+        nothing = np.empty(0, np.uint64)
+        self.count = count
+        self.whole, self._run = np.concatenate([nothing, *wholes]), np.concatenate([nothing, *runs])
+        self._owner = np.concatenate([np.empty(0, np.int64), *owners])
+        self.known_wholes, self.known_runs = np.unique(self.whole), np.unique(self._run)
+
+    def overlap(self, whole_seen: NDArray[np.bool_], run_seen: NDArray[np.bool_]) -> Overlap:
+        """From which of `known_wholes` and of `known_runs` were found."""
+        exact = whole_seen[np.searchsorted(self.known_wholes, self.whole)] & (self.whole != 0)
+        seen = run_seen[np.searchsorted(self.known_runs, self._run)]
+        shared = np.bincount(self._owner, weights=seen, minlength=self.count)
+        share = shared / np.maximum(np.bincount(self._owner, minlength=self.count), 1)
+        near, touched = exact | (share >= NEAR), exact | (shared > 0)
+        return Overlap(self.count, int(exact.sum()), int(near.sum()), int(touched.sum()))
+
+
+def found_in(sought: Mapping[str, Sought], places: Iterable[Hashed]) -> dict[str, Overlap]:
+    """How much of each is found in `places`, which are read once."""
+    seen = {
+        name: (np.zeros(len(each.known_wholes), bool), np.zeros(len(each.known_runs), bool))
+        for name, each in sought.items()
+    }
+    for block in places:
+        wholes, runs = block.whole(), block.runs()[0]
+        for name, each in sought.items():
+            _mark(each.known_wholes, seen[name][0], wholes)
+            _mark(each.known_runs, seen[name][1], runs)
+    return {name: each.overlap(*seen[name]) for name, each in sought.items()}
 
 
 def _mark(known: NDArray[np.uint64], seen: NDArray[np.bool_], found: NDArray[np.uint64]) -> None:
