@@ -272,7 +272,7 @@ def test_a_checkpoint_says_what_it_is_of(trainer: Trainer, two: Path):
     assert sorted(path.name for path in folder.iterdir()) == sorted(NAMES)
     manifest, state = (json.loads((folder / name).read_text()) for name in ("manifest.json", "state.json"))
     assert set(manifest) == {"kind", "version", "biolm", "files"}
-    assert set(state) == {"counters", "validation_loss", "guard", "optimizer", "config", "ranks"}
+    assert set(state) == {"counters", "validation_loss", "guard", "optimizer", "config", "ranks", "precision"}
     assert PretrainConfig(**{**state["config"], "track": ()}) == trainer.config
     assert set(load_file(folder / "weights.safetensors")) == set(trainer.parallel.parameters)
     fresh = load_model(Path(trainer.model.name_or_path))

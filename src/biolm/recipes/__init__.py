@@ -18,6 +18,6 @@ def recipe_named(name: str) -> Recipe:
     """The recipe of that name. Raises ConfigError, with the names that are near."""
     if name not in RECIPES:
         near = difflib.get_close_matches(name, RECIPES, n=1)
-        known = f"did you mean {near[0]}" if near else f"there are {', '.join(RECIPES)}"
-        raise ConfigError(f"no recipe is called {name!r}; {known}; see `biolm recipes`")
+        known = f"did you mean {near[0]}? See" if near else f"there are {', '.join(RECIPES)}; see"
+        raise ConfigError(f"no recipe is called {name!r}; {known} `biolm recipes`")
     return RECIPES[name]()
