@@ -17,7 +17,7 @@ POINTS = 2000
 """Of a loss curve, at most twice as many: each is a part of the page."""
 
 
-def recall_plot(groups: Mapping[str, Mapping[str, Any]], title: str) -> str:
+def recall_plot(groups: Mapping[str, Mapping[str, Any]]) -> str:
     """Recall@1 with its interval. `groups`: model → label → group of an evaluation."""
     labels = list(next(iter(groups.values())))
     figure, axes = _figure(height=0.9 + 0.32 * len(labels) * len(groups))
@@ -47,7 +47,6 @@ def recall_plot(groups: Mapping[str, Mapping[str, Any]], title: str) -> str:
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.set_xlim(left=0)
     axes.set_xlabel("recall@1, 95 % interval over documents")
-    axes.set_title(title, loc="left", fontsize=10)
     axes.legend(fontsize=8, frameon=False, loc="best")
     return _svg(figure)
 

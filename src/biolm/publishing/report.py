@@ -71,18 +71,13 @@ def write_report(
     with atomic_file(out / "report.json") as partial:
         partial.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     write_text(out / "report.md", _environment().get_template("report.md.jinja").render(**context))
-    plots = {
-        name: Markup(  # noqa: S704  our own drawing, whose texts matplotlib escapes
-            recall_plot(
-                {
-                    model: {label: _group_of(result, name, label) for label in groups}
-                    for model, result in models.items()
-                },
-                _title(name),
-            )
-        )
-        for name, groups in strata.items()
-    }
+    plots = {}
+    for name, groups in strata.items():
+        shown = {
+            model: {label: _group_of(result, name, label) for label in groups}
+            for model, result in models.items()
+        }
+        plots[name] = Markup(recall_plot(shown))  # noqa: S704  our own drawing, whose texts matplotlib escapes
     curves = {model: result["overall"]["calibration"] for model, result in models.items()}
     del curves["unigram baseline"]
     plots["calibration"] = Markup(calibration_plot(curves))  # noqa: S704
