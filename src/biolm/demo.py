@@ -70,7 +70,7 @@ def run_demo(out: Path, base: str | None, steps: int | None, progress: Progress)
     assert measured is not None
     results = {
         "unigram": _groups(measured["unigram"]),
-        "base": _groups(measured["compare"]),
+        "base": _groups(measured["compare"][0]),
         "trained": _groups(measured),
     }
     write_json(out / "results.json", results)

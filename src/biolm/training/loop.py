@@ -113,13 +113,15 @@ def train(
             )
             progress.update(counters.step, f"loss {facts.loss:.3f}, {speed.tokens_per_second:,.0f} tokens/s")
             last = counters.step == total
+            # Ranks agree in the next step; one alone need not do another.
+            stop = facts.stop or (ranks.count == 1 and signals.asked is not None)
             if counters.step % config.validate_every == 0 or last:
                 with speed.paused():
                     measured = validation.measure()
                 log.write(counters.step, **measured)
             else:
                 measured = {}
-            if counters.step % config.checkpoint_every == 0 or last or facts.stop:
+            if counters.step % config.checkpoint_every == 0 or last or stop:
                 with speed.paused():
                     log.sync()
                     save_checkpoint(
@@ -129,7 +131,7 @@ def train(
                         validation_loss=finite_loss(measured),
                         keep=config.keep_checkpoints,
                     )
-            if facts.stop and not last:
+            if stop and not last:
                 ranks.wait_for_all()  # a launcher may end all ranks when one ends, and the first still writes
                 why = signals.asked.name if signals.asked else "a signal to another rank"
                 raise Stopped(
