@@ -281,6 +281,7 @@ def test_a_finished_run_stays_as_it_is(
 
 
 OTHER: dict[str, Any] = {
+    "compile": "default",
     "max_steps": 31,
     "tokens_per_step": 1000,
     "long_passages": "truncate",
