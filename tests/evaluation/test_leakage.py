@@ -57,7 +57,7 @@ def plain(measured: list[str], other: list[str]) -> Overlap:
 def test_overlap_is_what_sets_of_words_say(
     family: str, block: int, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("biolm.evaluation.leakage.BLOCK_TOKENS", block)
+    monkeypatch.setattr("biolm.evaluation.strata.BLOCK_TOKENS", block)
     tokenizer = load_tokenizer(str(request.getfixturevalue(f"tiny_{family}")))
     keys, generator = WordKeys(word_table(tokenizer)), random.Random(0)
     training, test = texts_of(generator, 60), texts_of(generator, 40)

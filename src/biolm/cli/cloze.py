@@ -47,16 +47,13 @@ def cloze(
     divided by |; the second blank of a prompt has its answer in the column answer2.
     """
     from biolm.evaluation.cloze import accuracies, answer, read_probes
-    from biolm.hub import resolve_folder
     from biolm.model.device import choose_device
     from biolm.model.loading import load_model
-    from biolm.tokens.tokenizer import check_belongs, load_tokenizer
+    from biolm.tokens.tokenizer import resolve_model
 
     probes = read_probes(file)
     where = choose_device(device)
-    folder = resolve_folder(model, weights=True)
-    own = load_tokenizer(tokenizer or str(folder))
-    check_belongs(own, folder)
+    folder, own = resolve_model(model, tokenizer)
     loaded = load_model(folder).to(where)
     progress = progress_for(quiet or as_json)
     progress.start("cloze", len(probes), "probes")

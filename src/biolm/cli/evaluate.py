@@ -105,13 +105,12 @@ def evaluate(
     from biolm.evaluation.predictions import check_predictions_path, predictions_file
     from biolm.evaluation.results import results_json
     from biolm.evaluation.strata import columns_of
-    from biolm.hub import resolve_folder
     from biolm.model.device import choose_device
     from biolm.model.loading import load_model
     from biolm.publishing.examples import Examples
     from biolm.publishing.report import check_report_folder, write_report
     from biolm.tokens.source import TextColumns
-    from biolm.tokens.tokenizer import check_belongs, load_tokenizer
+    from biolm.tokens.tokenizer import resolve_model
     from biolm.tokens.words import word_table_or_none
 
     if save_predictions is not None:
@@ -122,15 +121,11 @@ def evaluate(
         raise ConfigError("--benchmark says where to look for leakage; give --leakage too")
     where = choose_device(device)
     progress = progress_for(quiet or as_json)
-    folder = resolve_folder(model, weights=True)
-    own = load_tokenizer(tokenizer or str(folder))
-    check_belongs(own, folder)
+    folder, own = resolve_model(model, tokenizer)
     models: dict[str, Any] = {"model": load_model(folder).to(where)}
     names: dict[str, str | None] = {"model": model}
     for place, another in enumerate(compare):
-        other = resolve_folder(another, weights=True)
-        theirs = load_tokenizer(tokenizer or str(other))
-        check_belongs(theirs, other)
+        other, theirs = resolve_model(another, tokenizer)
         if theirs.vocabulary.hash != own.vocabulary.hash:
             raise ModelError(
                 f"{model} and {another} cut text into different tokens, so their figures cannot be compared; "

@@ -49,15 +49,12 @@ def score(
     word. A line longer than the model's limit is scored in parts, each alone, and a message says how many were.
     """
     from biolm.evaluation.pseudo_likelihood import pseudo_log_likelihoods
-    from biolm.hub import resolve_folder
     from biolm.model.device import choose_device
     from biolm.model.loading import load_model
-    from biolm.tokens.tokenizer import check_belongs, load_tokenizer
+    from biolm.tokens.tokenizer import resolve_model
 
     where = choose_device(device)
-    folder = resolve_folder(model, weights=True)
-    own = load_tokenizer(tokenizer or str(folder))
-    check_belongs(own, folder)
+    folder, own = resolve_model(model, tokenizer)
     divided = 0
     for number, scored in enumerate(
         pseudo_log_likelihoods(

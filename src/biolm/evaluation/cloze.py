@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from biolm.errors import InputError
 from biolm.evaluation.tally import document_weights, with_interval
 from biolm.model.families import token_limit
-from biolm.model.masked_lm import packed_logits
+from biolm.model.masked_lm import AskedRow, packed_logits
 from biolm.tokens.tokenizer import Tokenizer
 
 BLANK = "<mask>"
@@ -194,16 +194,9 @@ def _logits(model: Any, beams: NDArray[np.int64], place: int, max_row_tokens: in
     found = []
     for first in range(0, len(beams), at_once):
         part = beams[first : first + at_once]
-        row = _Row(part.ravel(), np.full(len(part), length), place + length * np.arange(len(part)))
+        row = AskedRow(part.ravel(), np.full(len(part), length), place + length * np.arange(len(part)))
         found.append(packed_logits(model, row))
     return torch.cat(found)
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    input_ids: NDArray[np.int64]
-    segments: NDArray[np.int64]
-    masked_positions: NDArray[np.int64]
 
 
 def _as_decoded(tokenizer: Tokenizer, text: str) -> str:

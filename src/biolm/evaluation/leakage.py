@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from biolm.corpus.minhash import run_hashes
 from biolm.corpus.text_files import texts_of
 from biolm.errors import InputError
-from biolm.evaluation.strata import BLOCK_TOKENS, WordKeys
+from biolm.evaluation.strata import WordKeys, blocks_of
 from biolm.tokens.store import TokenSplit, TokenStore
 from biolm.tokens.tokenizer import Tokenizer
 from biolm.tokens.words import word_table
@@ -112,14 +112,8 @@ class Hashed:
 
 def hashed_split(keys: WordKeys, data: TokenSplit) -> Iterator[Hashed]:
     """A split in blocks, in order."""
-    first = 0
-    while first < len(data):
-        limit = data.offsets[first] + BLOCK_TOKENS
-        last = max(first + 1, int(np.searchsorted(data.offsets, limit, side="right")) - 1)
-        begin, end = int(data.offsets[first]), int(data.offsets[last])
-        offsets = np.asarray(data.offsets[first : last + 1], np.int64) - begin
-        yield _hashed(keys, np.asarray(data.ids[begin:end], np.int64), offsets)
-        first = last
+    for content, offsets in blocks_of(data):
+        yield _hashed(keys, content, offsets)
 
 
 def hashed_texts(keys: WordKeys, tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[Hashed]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.model.families import token_limit
-from biolm.model.masked_lm import score_row
+from biolm.model.masked_lm import AskedRow, score_row
 from biolm.tokens.tokenizer import Aligned, Tokenizer, Vocabulary
 
 Metric = Literal["within-word-l2r", "original"]
@@ -186,7 +186,7 @@ class _Row:
         if not self._windows:
             return
         labels = np.array(self._labels, np.int64)
-        row = _PackedWindows(
+        row = AskedRow(
             np.concatenate(self._windows),
             np.array([len(window) for window in self._windows], np.int64),
             np.array(self._positions, np.int64),
@@ -195,10 +195,3 @@ class _Row:
         for (owner, place), loss in zip(self._owners, losses.tolist(), strict=True):
             owner.set(place, -loss)
         self._clear()
-
-
-@dataclass(frozen=True, slots=True)
-class _PackedWindows:
-    input_ids: NDArray[np.int64]
-    segments: NDArray[np.int64]
-    masked_positions: NDArray[np.int64]

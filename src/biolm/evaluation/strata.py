@@ -176,10 +176,11 @@ class WordFrequency:
     def __init__(self, keys: WordKeys, measured: TokenSplit, training: TokenSplit) -> None:
         """Count in `training` the words of `measured`: one pass over each, in blocks."""
         known = np.empty(0, np.uint64)
-        for found in _keys_of(keys, measured):
-            known = np.union1d(known, found)
+        for content, offsets in blocks_of(measured):
+            known = np.union1d(known, keys.words(content, offsets[:-1])[1])
         self._known, self._counts = known, np.zeros(len(known), np.int64)
-        for found in _keys_of(keys, training) if len(known) else ():
+        for content, offsets in blocks_of(training) if len(known) else ():
+            found = keys.words(content, offsets[:-1])[1]
             place = np.minimum(np.searchsorted(known, found), len(known) - 1)
             self._counts += np.bincount(place[known[place] == found], minlength=len(known))
 
@@ -196,12 +197,15 @@ class WordFrequency:
         return np.searchsorted(BANDS, self.counts(words.key), side="right") - 1
 
 
-def _keys_of(keys: WordKeys, data: TokenSplit) -> Iterator[NDArray[np.uint64]]:
+def blocks_of(data: TokenSplit) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """A split in blocks, in order: ids (tokens,), and where in them each passage begins and the last one ends."""
     first = 0
     while first < len(data):
         limit = data.offsets[first] + BLOCK_TOKENS
         last = max(first + 1, int(np.searchsorted(data.offsets, limit, side="right")) - 1)
         begin, end = int(data.offsets[first]), int(data.offsets[last])
-        content = np.asarray(data.ids[begin:end], np.int64)
-        yield keys.words(content, np.asarray(data.offsets[first:last], np.int64) - begin)[1]
+        yield (
+            np.asarray(data.ids[begin:end], np.int64),
+            np.asarray(data.offsets[first : last + 1], np.int64) - begin,
+        )
         first = last

@@ -37,6 +37,15 @@ class Row(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class AskedRow:
+    """A row of passages and the places where logits are wanted: what `Row` says and nothing else."""
+
+    input_ids: NDArray[np.int64]
+    segments: NDArray[np.int64]
+    masked_positions: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
 class RowTensors:
     """A row on the model's device."""
 

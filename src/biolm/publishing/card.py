@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import biolm
 from biolm.artifacts import write_text
 from biolm.corpus.card import hub_languages
 from biolm.model.folder import read_model_manifest
+from biolm.publishing.templates import environment
 
 METRICS = {"loss": "loss", "perplexity": "perplexity", "recall_at_1": "recall@1", "recall_at_5": "recall@5"}
 
@@ -28,32 +28,28 @@ def write_model_card(model: Path, results: dict[str, Any] | None) -> None:
         model_name=_name(manifest),
         eval_results=_metadata(results, manifest["data"]) if results else None,
     )
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,  # noqa: S701  Markdown, not HTML
-    )
-    environment.filters["number"] = lambda value: f"{value:,}"
-    environment.filters["estimate"] = _estimate
-    environment.filters["setting"] = lambda value: "none" if value is None else value
-    body = environment.get_template("model_card.md.jinja").render(
-        biolm_version=biolm.__version__,
-        name=_name(manifest),
-        metrics=METRICS,
-        results=results,
-        model=manifest,
-        base=manifest["base"],
-        config=manifest["config"],
-        recipe=manifest.get("recipe"),
-        trained=manifest["trained"],
-        data=manifest["data"],
-        foreign=foreign,
-        documents="documents" if foreign else "papers",
-        dropped=", ".join(f"{why} {n:,}" for why, n in manifest["data"]["counts"]["dropped"].items() if n),
-        licences=", ".join(f"{name} {n:,}" for name, n in manifest["data"].get("licences", {}).items()),
-        mask="[MASK]" if _is_bert(model) else "<mask>",
+    body = (
+        environment()
+        .get_template("model_card.md.jinja")
+        .render(
+            biolm_version=biolm.__version__,
+            name=_name(manifest),
+            metrics=METRICS,
+            results=results,
+            model=manifest,
+            base=manifest["base"],
+            config=manifest["config"],
+            recipe=manifest.get("recipe"),
+            trained=manifest["trained"],
+            data=manifest["data"],
+            foreign=foreign,
+            documents="documents" if foreign else "papers",
+            dropped=", ".join(
+                f"{why} {n:,}" for why, n in manifest["data"]["counts"]["dropped"].items() if n
+            ),
+            licences=", ".join(f"{name} {n:,}" for name, n in manifest["data"].get("licences", {}).items()),
+            mask="[MASK]" if _is_bert(model) else "<mask>",
+        )
     )
     card = ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}", ignore_metadata_errors=False)
     write_text(model / "README.md", str(card))
@@ -74,13 +70,6 @@ def _metadata(results: dict[str, Any], data: dict[str, Any]) -> list[EvalResult]
         )
         for key, title in METRICS.items()
     ]
-
-
-def _estimate(value: dict[str, float | None]) -> str:
-    if value["value"] is None or value["low"] is None or value["high"] is None:
-        return "–"
-    digits = 3 if value["high"] < 100 else 1
-    return f"{value['value']:.{digits}f} [{value['low']:.{digits}f}–{value['high']:.{digits}f}]"
 
 
 def _name(manifest: dict[str, Any]) -> str:

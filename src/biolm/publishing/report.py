@@ -1,18 +1,17 @@
 """The report of an evaluation: `report.json` for machines, `report.md` for a repository, `report.html` for eyes."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 import biolm
-from biolm.artifacts import atomic_file, write_text
+from biolm.artifacts import write_json, write_text
 from biolm.errors import InputError
 from biolm.publishing.examples import ExamplePassage
 from biolm.publishing.plots import calibration_plot, loss_plot, recall_plot
+from biolm.publishing.templates import environment
 
 TITLES = {
     "loss": "loss",
@@ -67,10 +66,9 @@ def write_report(
         "group_of": _group_of,
         "examples": examples,
     }
-    out.mkdir(parents=True, exist_ok=True)
-    with atomic_file(out / "report.json") as partial:
-        partial.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    write_text(out / "report.md", _environment().get_template("report.md.jinja").render(**context))
+    check_report_folder(out)
+    write_json(out / "report.json", results)
+    write_text(out / "report.md", environment().get_template("report.md.jinja").render(**context))
     plots = {}
     for name, groups in strata.items():
         shown = {
@@ -83,7 +81,7 @@ def write_report(
     plots["calibration"] = Markup(calibration_plot(curves))  # noqa: S704
     if runs:
         plots["loss"] = Markup(loss_plot(runs))  # noqa: S704
-    page = _environment().get_template("report.html.jinja").render(**context, plots=plots)
+    page = environment().get_template("report.html.jinja").render(**context, plots=plots)
     write_text(out / "report.html", page)
 
 
@@ -95,32 +93,3 @@ def _group_of(result: dict[str, Any], stratum: str, label: str) -> dict[str, Any
     groups = result["sections"] if stratum == "section" else result["strata"].get(stratum, {})
     found: dict[str, Any] = groups.get(label, {})
     return found
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=select_autoescape(["html.jinja"]),
-    )
-    environment.filters["number"] = lambda value: f"{value:,}"
-    environment.filters["estimate"] = _estimate
-    environment.filters["signed"] = _signed
-    environment.filters["heading"] = lambda text: str(escape(str(text).replace("\n", " ")))
-    environment.filters["cell"] = lambda text: str(escape(str(text).replace("\n", " "))).replace("|", "\\|")
-    return environment
-
-
-def _estimate(value: dict[str, float | None] | None) -> str:
-    if not value or value["value"] is None or value["low"] is None or value["high"] is None:
-        return "–"
-    digits = 3 if value["high"] < 100 else 1
-    return f"{value['value']:.{digits}f} [{value['low']:.{digits}f}–{value['high']:.{digits}f}]"
-
-
-def _signed(value: dict[str, float | None]) -> str:
-    if value["value"] is None or value["low"] is None or value["high"] is None:
-        return "–"
-    return f"{value['value']:+.4f} [{value['low']:+.4f}, {value['high']:+.4f}]"

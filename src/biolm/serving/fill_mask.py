@@ -9,11 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from biolm.errors import InputError
-from biolm.hub import resolve_folder
 from biolm.model.families import token_limit
 from biolm.model.loading import load_model
-from biolm.model.masked_lm import packed_logits
-from biolm.tokens.tokenizer import Tokenizer, check_belongs, load_tokenizer
+from biolm.model.masked_lm import AskedRow, packed_logits
+from biolm.tokens.tokenizer import Tokenizer, resolve_model
 
 ANY_MASK = "<mask>"
 """Understood for every model, whatever its own mask token is called."""
@@ -35,13 +34,6 @@ class Fill:
         return asdict(self)
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    input_ids: NDArray[np.int64]
-    segments: NDArray[np.int64]
-    masked_positions: NDArray[np.int64]
-
-
 class FillMask:
     """A model from `load_model` with its tokenizer."""
 
@@ -52,9 +44,7 @@ class FillMask:
     @classmethod
     def load(cls, model: str, tokenizer: str | None = None) -> Self:
         """`model`, `tokenizer`: folder or Hub name; the model's own tokenizer by default. Raises ModelError."""
-        folder = resolve_folder(model, weights=True)
-        own = load_tokenizer(tokenizer or str(folder))
-        check_belongs(own, folder)
+        folder, own = resolve_model(model, tokenizer)
         return cls(load_model(folder), own)
 
     @torch.inference_mode()
@@ -73,7 +63,7 @@ class FillMask:
         limit = token_limit(self.model.config)
         if len(ids) > limit:
             raise InputError(f"{shown} is {len(ids)} tokens long, the model takes {limit}; shorten it")
-        logits = packed_logits(self.model, _Row(ids, np.array([len(ids)]), positions))
+        logits = packed_logits(self.model, AskedRow(ids, np.array([len(ids)]), positions))
         scores, tokens = logits.float().softmax(-1).topk(min(top_k, logits.shape[-1]))
         return [
             [

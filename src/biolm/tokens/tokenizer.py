@@ -119,6 +119,14 @@ def load_tokenizer(name: str) -> Tokenizer:
     return Tokenizer(stock, name)
 
 
+def resolve_model(name: str, tokenizer: str | None = None) -> tuple[Path, Tokenizer]:
+    """The folder of a model (folder or Hub name), and `tokenizer` or its own, which must belong to it (ModelError)."""
+    folder = resolve_folder(name, weights=True)
+    own = load_tokenizer(tokenizer or str(folder))
+    check_belongs(own, folder)
+    return folder, own
+
+
 def check_belongs(tokenizer: Tokenizer, model_folder: Path) -> None:
     """Raise ModelError unless `tokenizer` is the one that the model in `model_folder` was trained with.
 
