@@ -61,13 +61,14 @@ def pmcids(store: Path) -> set[str]:
 
 
 def tarred(**members: bytes) -> bytes:
+    """The same bytes for the same members: a gzip header holds the second it was written in, unless told."""
     data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w:gz") as archive:
+    with tarfile.open(fileobj=data, mode="w") as archive:
         for name, content in members.items():
             entry = tarfile.TarInfo(f"{name}.xml")
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
-    return data.getvalue()
+    return gzip.compress(data.getvalue(), mtime=0)
 
 
 def zipped(**members: bytes) -> bytes:
