@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from biolm.model import attention
 from biolm.model.attention import attend, has_varlen, packed_attention
-from biolm.model.passages import PassageLengths
+from biolm.model.passages import PassageLengths, lay_together, take_apart
 
 CPU = torch.device("cpu")
 HEADS, SIZE = 2, 4
@@ -38,6 +38,15 @@ def test_boundaries_and_queries_add_up(lengths: list[int], data: st.DataObject):
     passage_of = np.repeat(np.arange(len(lengths)), lengths)
     expected = np.bincount(passage_of[queries], minlength=len(lengths))
     assert passages.queries.counts == tuple(expected)
+    assert passages.queries.longest >= max(expected)
+
+
+def test_a_passage_may_be_asked_for_more_than_it_has_tokens():
+    """As the last one of a fixed row is; a kernel that is told fewer leaves the others' memory as it was."""
+    passages = PassageLengths.of([3, 20], CPU, queries=np.array([1] + [22] * 300, np.int64))
+    assert passages.longest == 128
+    assert passages.queries is not None
+    assert passages.queries.longest == 384
 
 
 @given(lengths_of_a_row)
@@ -267,3 +276,18 @@ def test_whether_there_is_a_kernel_is_a_constant_to_the_compiler():
         warnings.simplefilter("error")
         compiled = torch.compile(choose, backend="eager", fullgraph=True)
         assert compiled(torch.zeros(2)).tolist() == [-1, -1]
+
+
+def test_arrays_that_go_together_arrive_as_they_were():
+    arrays = [
+        np.arange(5, dtype=np.int32),
+        np.arange(12).reshape(3, 4)[:, ::2],
+        np.array([[True, False, True]]),
+        np.empty((0, 3), np.int64),
+        np.linspace(0, 1, 7, dtype=np.float32),
+    ]
+    buffer = torch.empty(16 * 100, dtype=torch.uint8)
+    lay_together(arrays, buffer)
+    for array, tensor in zip(arrays, take_apart(buffer, arrays), strict=True):
+        assert tensor.dtype == torch.from_numpy(array.copy()).dtype
+        np.testing.assert_array_equal(tensor.numpy(), array)

@@ -18,6 +18,7 @@ from biolm.batches.examples import cut_examples
 from biolm.batches.masking import Masker
 from biolm.batches.packing import PackedRow
 from biolm.batches.steps import TrainingSteps
+from biolm.model.device import resolve_row_tokens
 from biolm.model.families import family_of, token_limit
 from biolm.model.loading import load_model
 from biolm.tokens.tokenizer import load_tokenizer
@@ -53,7 +54,7 @@ def steps_of(folder: Path, texts: Sequence[str], config: PretrainConfig) -> Trai
         seed=config.seed,
         examples_per_step=config.examples_per_step,
         tokens_per_step=config.tokens_per_step,
-        max_row_tokens=config.max_row_tokens,
+        max_row_tokens=resolve_row_tokens(config.max_row_tokens, CPU),
         row_shape=config.row_shape,
         epochs=config.epochs,
         max_steps=config.max_steps,

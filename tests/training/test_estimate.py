@@ -14,7 +14,7 @@ from biolm.batches.masking import Masker
 from biolm.batches.packing import PackedRow
 from biolm.batches.steps import TrainingSteps
 from biolm.model.attention import PACKED
-from biolm.model.device import autocast
+from biolm.model.device import autocast, resolve_row_tokens
 from biolm.model.families import family_of
 from biolm.model.loading import load_model
 from biolm.model.masked_lm import packed_logits
@@ -26,6 +26,7 @@ from biolm.training.footprint import disk_of, memory_of
 from biolm.training.probe import ProbeResult, Work, measure
 from biolm.training.published import BERT_LARGE, machines
 
+CPU = torch.device("cpu")
 SHAPE = Shape(width=8, inner=16, mlp_matrices=2, reaches=(None, None), vocabulary=50)
 
 
@@ -40,7 +41,7 @@ def plan_and_steps(store, **changes: object):
         seed=1,
         examples_per_step=config.examples_per_step,
         tokens_per_step=config.tokens_per_step,
-        max_row_tokens=config.max_row_tokens,
+        max_row_tokens=resolve_row_tokens(config.max_row_tokens, CPU),
         epochs=config.epochs,
         max_steps=config.max_steps,
     )
@@ -259,7 +260,7 @@ def test_saved_activations_are_about_as_estimated(family: str, dropout: tuple[fl
 
 def test_memory_adds_up(roberta_tokens):
     plan, _, config = plan_and_steps(roberta_tokens, ema_decay=0.99, max_row_tokens=200)
-    row = largest_row(plan, config)
+    row = largest_row(plan, config, CPU)
     assert row.tokens == 200
     memory = memory_of(SHAPE, 4, 1000, row, config, precision="bf16", cuda=True)
     parts = [getattr(memory, field.name) for field in dataclasses.fields(memory)]

@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from biolm.model.device import resolve_precision
+from biolm.model.masked_lm import cross_entropy_sum
+from biolm.model.training_forward import aligned_logits
 from biolm.training.guard import Guard, LossScale
 
 
@@ -152,3 +154,19 @@ def test_the_automatic_precision_of_a_cpu_is_fp32():
     assert resolve_precision("auto", CPU) == "fp32"
     for given_precision in ("fp32", "bf16", "fp16"):
         assert resolve_precision(given_precision, CPU) == given_precision
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_decoder_whose_columns_are_filled_up_gives_the_same_loss_and_gradients(bias: bool):
+    torch.manual_seed(0)
+    decoder = torch.nn.Linear(16, 101, bias=bias)
+    features, labels = torch.randn(7, 16, requires_grad=True), torch.randint(0, 101, (7,))
+    plain, filled = decoder(features), aligned_logits(decoder, features, torch.float32)
+    assert filled.shape == (7, 128)
+    torch.testing.assert_close(filled[:, :101], plain)
+    wanted = [features, *decoder.parameters()]
+    found = torch.autograd.grad(cross_entropy_sum(filled, labels), wanted)
+    expected = torch.autograd.grad(cross_entropy_sum(plain, labels), wanted)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert (filled.argmax(1) == plain.argmax(1)).all()

@@ -91,7 +91,7 @@ def foresee(
         shape,
         model.config.num_attention_heads,
         parameters,
-        largest_row(plan, config),
+        largest_row(plan, config, ranks.device),
         config,
         precision=resolve_precision(config.precision, ranks.device),
         cuda=ranks.device.type == "cuda",

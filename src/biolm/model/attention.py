@@ -152,17 +152,17 @@ def _varlen(
 ) -> torch.Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
-    boundaries = passages.boundaries
+    boundaries, longest = passages.boundaries, passages.longest
     if at_queries:
         assert passages.queries is not None
-        boundaries = passages.queries.boundaries
+        boundaries, longest = passages.queries.boundaries, passages.queries.longest
     out = varlen_attn(
         query[0].transpose(0, 1),
         key[0].transpose(0, 1),
         value[0].transpose(0, 1),
         boundaries,
         passages.boundaries,
-        passages.longest,
+        longest,
         passages.longest,
         scale=scaling,
         window_size=(-1, -1) if window is None else (window - 1, window - 1),

@@ -26,6 +26,16 @@ def resolve_precision(wanted: str, device: torch.device) -> str:
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
 
 
+def resolve_row_tokens(wanted: int | None, device: torch.device) -> int:
+    """Tokens to compute at once. None: as many as keep the device busy with a base-sized model (DECISIONS.md)."""
+    return wanted or (16384 if device.type == "cuda" else 4096)
+
+
+def product_dtype(device: torch.device, precision: str) -> torch.dtype:
+    """What matrix products compute in under a precision."""
+    return _HALF.get(resolve_precision(precision, device), torch.float32)
+
+
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
     """Matrix products in half precision where `precision` says so; weights stay in fp32."""
     half = _HALF.get(resolve_precision(precision, device))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from biolm.errors import ModelError
 from biolm.model.attention import PACKED, has_varlen
 from biolm.model.families import family_of, first_position, shortens
-from biolm.model.passages import PassageLengths, to_device
+from biolm.model.passages import PassageLengths, send
 
 IGNORED = -100
 """A label that counts for nothing: torch's `ignore_index`."""
@@ -83,18 +83,14 @@ def row_tensors(model: Any, row: Row) -> RowTensors:
     labels = getattr(row, "labels", None)
     if labels is not None:  # padding asks for the last token, so that places stay in order
         positions = np.where(labels == IGNORED, len(row.input_ids) - 1, positions)
-    passages = PassageLengths.of(
+    arrays, build = PassageLengths.planned(
         row.segments,
-        device,
         queries=positions if shortens(model) and len(positions) else None,
         bucketed=device.type == "cuda" and not _varlen(model),
     )
-    return RowTensors(
-        to_device(row.input_ids, device)[None],
-        to_device(_positions(row.segments, first_position(model.config)), device)[None],
-        to_device(positions, device) if passages.queries is None else passages.queries.at,
-        passages,
-    )
+    places = _positions(row.segments, first_position(model.config))
+    input_ids, position_ids, masked, *others = send([row.input_ids, places, positions, *arrays], device)
+    return RowTensors(input_ids[None], position_ids[None], masked, build(iter(others)))
 
 
 def logits_at_masked(model: Any, row: RowTensors) -> torch.Tensor:

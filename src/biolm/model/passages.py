@@ -1,6 +1,6 @@
 """How a packed row is divided into passages: built once a row on the host, read by every layer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,8 @@ class Queries:
     """How many of them lie in each passage."""
     boundaries: torch.Tensor
     """(passages + 1,) int32 on the device: running sum of `counts` from 0."""
+    longest: int
+    """At least the largest count. In a row of fixed shape the last passage may be asked for more than it has tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,35 +65,89 @@ class PassageLengths:
         bucketed: bool = False,
     ) -> "PassageLengths":
         """From plain lengths, and the places (queries,) of a row whose outputs are wanted."""
+        arrays, build = cls.planned(lengths, queries=queries, bucketed=bucketed)
+        return build(iter(send(arrays, device)))
+
+    @classmethod
+    def planned(
+        cls,
+        lengths: Sequence[int] | NDArray[np.int64],
+        *,
+        queries: NDArray[np.int64] | None = None,
+        bucketed: bool = False,
+    ) -> tuple[list[NDArray[np.generic]], Callable[[Iterator[torch.Tensor]], "PassageLengths"]]:
+        """The arrays that `of` sends, and what makes it of them once they are on the device."""
         plain = np.asarray(lengths, np.int64)
         ends = np.concatenate([[0], np.cumsum(plain)])
-        wanted = None
-        if queries is not None:
-            until = np.searchsorted(queries, ends)
-            wanted = Queries(
-                to_device(queries, device),
-                tuple(int(n) for n in np.diff(until)),
-                to_device(until.astype(np.int32), device),
+        arrays: list[NDArray[np.generic]] = [ends.astype(np.int32)]
+        until = None if queries is None else np.searchsorted(queries, ends)
+        if queries is not None and until is not None:
+            arrays += [queries, until.astype(np.int32)]
+        buckets = _buckets(plain) if bucketed else None
+        for parts in buckets or ():
+            arrays += parts
+
+        longest = _rounded(int(plain.max(initial=1)))
+
+        def build(there: Iterator[torch.Tensor]) -> PassageLengths:
+            boundaries = next(there)
+            wanted = None
+            if queries is not None and until is not None:
+                counts = tuple(int(n) for n in np.diff(until))
+                enough = longest if max(counts, default=0) <= longest else _rounded(len(queries))
+                wanted = Queries(next(there), counts, next(there), enough)
+            return cls(
+                tuple(int(n) for n in plain),
+                boundaries,
+                longest,
+                wanted,
+                tuple(Bucket(next(there), next(there), next(there)) for _ in range(len(buckets or [[]]) - 1)),
+                None if buckets is None else next(there),
             )
-        longest = int(plain.max(initial=1))
-        return cls(
-            tuple(int(n) for n in plain),
-            to_device(ends.astype(np.int32), device),
-            -(-longest // _ROUND) * _ROUND,
-            wanted,
-            *(_buckets(plain, device) if bucketed else ()),
-        )
+
+        return arrays, build
 
 
-def to_device(array: NDArray[np.generic], device: torch.device) -> torch.Tensor:
-    """A copy on the device; to a GPU from pinned memory, so that nobody waits for it."""
-    tensor = torch.from_numpy(array)
-    if device.type == "cuda":
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
+def send(arrays: Sequence[NDArray[np.generic]], device: torch.device) -> list[torch.Tensor]:
+    """Arrays on a device. To a GPU all in one copy from pinned memory, for which nobody waits.
+
+    A copy costs the host about the same whatever it holds: 0.2 ms on a virtual machine with an H100.
+    """
+    if device.type != "cuda":
+        return [torch.from_numpy(array).to(device) for array in arrays]
+    buffer = torch.empty(sum(map(_room, arrays)), dtype=torch.uint8, pin_memory=True)
+    lay_together(arrays, buffer)
+    return take_apart(buffer.to(device, non_blocking=True), arrays)
 
 
-def _buckets(lengths: NDArray[np.int64], device: torch.device) -> tuple[tuple[Bucket, ...], torch.Tensor]:
+def lay_together(arrays: Sequence[NDArray[np.generic]], buffer: torch.Tensor) -> None:
+    """Write arrays one behind the other into (bytes,) uint8, each where any type may begin."""
+    at = 0
+    for array in arrays:
+        buffer.numpy()[at : at + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        at += _room(array)
+
+
+def take_apart(buffer: torch.Tensor, arrays: Sequence[NDArray[np.generic]]) -> list[torch.Tensor]:
+    """The views of such a buffer that have the types and shapes of `arrays`."""
+    found, at = [], 0
+    for array in arrays:
+        dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
+        found.append(buffer[at : at + array.nbytes].view(dtype).view(array.shape))
+        at += _room(array)
+    return found
+
+
+def _rounded(tokens: int) -> int:
+    return -(-tokens // _ROUND) * _ROUND
+
+
+def _room(array: NDArray[np.generic]) -> int:
+    return -(-array.nbytes // 16) * 16
+
+
+def _buckets(lengths: NDArray[np.int64]) -> list[list[NDArray[np.generic]]]:
+    """The fields of each Bucket, and behind them a list of `from_buckets`."""
     starts = np.cumsum(lengths) - lengths
     order = [int(i) for i in np.argsort(lengths, kind="stable") if lengths[i]]
     groups: list[list[int]] = []
@@ -100,12 +156,13 @@ def _buckets(lengths: NDArray[np.int64], device: torch.device) -> tuple[tuple[Bu
             groups[-1].append(passage)
         else:
             groups.append([passage])
-    found, places = [], []
+    found: list[list[NDArray[np.generic]]] = []
+    places = []
     for group in groups:
         own = lengths[group][:, None]
         place = np.arange(int(own.max()))[None]
         tokens = starts[group][:, None] + np.minimum(place, own - 1)
         real = place < own
-        found.append(Bucket(*(to_device(array, device) for array in (tokens, real, np.flatnonzero(real)))))
+        found.append([tokens, real, np.flatnonzero(real)])
         places.append(tokens[real])
-    return tuple(found), to_device(np.argsort(np.concatenate(places)), device)
+    return [*found, [np.argsort(np.concatenate(places))]]

@@ -28,8 +28,9 @@ class PretrainConfig:
     """Longest window in tokens, special tokens included; the model's own limit where that is lower."""
     long_passages: Literal["split", "truncate"] = "split"
     """What becomes of a longer passage: several windows, or its first one (counted)."""
-    max_row_tokens: int = 4096
-    """Tokens of a packed micro-batch; bounds memory; without dropout it changes no result beyond rounding."""
+    max_row_tokens: int | None = None
+    """Tokens of a packed micro-batch, which bounds memory; none: 4,096 on a CPU, 16,384 on a GPU. Without dropout it
+    changes no result beyond rounding."""
     row_shape: Literal["free", "fixed"] = "free"
     """fixed: micro-batches padded to one shape (tokens, passages, masked positions), for compile and CUDA graphs."""
     mask_rate: float = 0.15
@@ -114,7 +115,6 @@ class PretrainConfig:
         for name in (
             "epochs",
             "examples_per_step",
-            "max_row_tokens",
             "validate_every",
             "validation_examples",
         ):
@@ -124,7 +124,7 @@ class PretrainConfig:
         for name in ("seed", "prepare_ahead"):
             _at_least(self, name, 0)
         _at_least(self, "max_tokens", 8)
-        for name in ("max_steps", "threads"):
+        for name in ("max_steps", "max_row_tokens", "threads"):
             if getattr(self, name) is not None:
                 _at_least(self, name, 1)
         for name in ("hidden_dropout", "attention_dropout", "adam_beta1", "adam_beta2", "warmup_fraction"):

@@ -7,6 +7,7 @@ from typing import Any
 from biolm.batches.ahead import Ahead
 from biolm.batches.packing import PackedRow
 from biolm.batches.source import StepSource
+from biolm.model.device import resolve_row_tokens
 from biolm.model.families import shortens, token_limit
 from biolm.tokens.store import TokenStore
 from biolm.tokens.words import WordTable
@@ -36,7 +37,7 @@ class TrainingData:
             tokens_per_step=config.tokens_per_step,
             max_tokens=max_tokens,
             long_passages=config.long_passages,
-            max_row_tokens=config.max_row_tokens,
+            max_row_tokens=resolve_row_tokens(config.max_row_tokens, ranks.device),
             row_shape=config.row_shape,
             epochs=config.epochs,
             max_steps=config.max_steps,

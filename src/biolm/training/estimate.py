@@ -3,11 +3,13 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from biolm.batches.examples import BLOCK, Examples
 from biolm.batches.masking import EVALUATION_MASKING
 from biolm.batches.steps import TrainingSteps
+from biolm.model.device import resolve_row_tokens
 from biolm.tokens.store import TokenStore
 from biolm.training.config import PretrainConfig
 from biolm.training.flops import Amount, Shape, forward_flops, training_flops
@@ -123,9 +125,9 @@ def mean_mask_rate(config: PretrainConfig, total_steps: int) -> float:
     return (1 - end) * config.mask_rate + end * config.mask_rate_end
 
 
-def largest_row(plan: Plan, config: PretrainConfig) -> Amount:
+def largest_row(plan: Plan, config: PretrainConfig, device: torch.device) -> Amount:
     """What goes through the model in the largest micro-batch, at the highest mask rate of the run."""
-    tokens = min(config.max_row_tokens, plan.tokens_per_step)
+    tokens = min(resolve_row_tokens(config.max_row_tokens, device), plan.tokens_per_step)
     share = config.masking.largest_rate / mean_mask_rate(config, plan.steps)
     row = plan.mean_window.times(max(1.0, tokens / plan.mean_window.tokens))
     return replace(row, masked=share * row.masked, masked_pairs=share * row.masked_pairs)

@@ -13,6 +13,7 @@ import torch
 from biolm.batches.masking import Masker
 from biolm.batches.packing import pack_rows
 from biolm.batches.steps import epoch_order
+from biolm.model.device import resolve_row_tokens
 from biolm.tokens.store import TokenStore
 from biolm.tokens.words import WordTable
 from biolm.training.config import PretrainConfig
@@ -94,7 +95,7 @@ def probe_of(
                 np.take(order, np.arange(number * windows, (number + 1) * windows), mode="wrap"),
                 masker,
                 epoch=0,
-                max_row_tokens=config.max_row_tokens,
+                max_row_tokens=resolve_row_tokens(config.max_row_tokens, ranks.device),
                 rate=config.masking.rate_at(number, data.total_steps),
                 shape=data.steps.shape,
             )

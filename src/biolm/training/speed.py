@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 
 from biolm.batches.packing import PackedRow
-from biolm.model.device import autocast
+from biolm.model.device import product_dtype
 from biolm.training.step import StepFacts, Trainer
 
 Flops = Callable[[Sequence[PackedRow]], float]
@@ -55,13 +55,12 @@ class Speed:
 def matmul_peak(device: torch.device, precision: str, *, seconds: float) -> float:
     """The best rate of a matrix product in a precision, in floating-point operations a second (two a multiply-add)."""
     size = 8192 if device.type == "cuda" else 1024
-    a, b = torch.randn(2, size, size, device=device)
+    a, b = torch.randn(2, size, size, device=device).to(product_dtype(device, precision))
     best, until = 0.0, time.perf_counter() + seconds
-    with autocast(device, precision), torch.no_grad():
-        while time.perf_counter() < until or not best:
-            started = time.perf_counter()
-            torch.mm(a, b)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            best = max(best, 2 * size**3 / (time.perf_counter() - started))
+    while time.perf_counter() < until or not best:
+        started = time.perf_counter()
+        torch.mm(a, b)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = max(best, 2 * size**3 / (time.perf_counter() - started))
     return best

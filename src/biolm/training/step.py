@@ -12,7 +12,7 @@ from torch.distributed.tensor import DTensor
 from biolm.batches.packing import PackedRow
 from biolm.model.device import autocast, resolve_precision
 from biolm.model.masked_lm import RowTensors, row_tensors
-from biolm.model.passages import to_device
+from biolm.model.passages import send
 from biolm.training.averaging import WeightAverage
 from biolm.training.config import PretrainConfig
 from biolm.training.guard import Guard, LossScale, Reason
@@ -107,7 +107,8 @@ class Trainer:
 
     def tensors(self, row: PackedRow) -> tuple[RowTensors, torch.Tensor]:
         """What `Parallel.forward` and `evaluate` take of a row: itself and its labels, on the device."""
-        return row_tensors(self.model, row), to_device(row.labels, self.ranks.device)
+        (labels,) = send([row.labels], self.ranks.device)
+        return row_tensors(self.model, row), labels
 
     def _norm(self) -> torch.Tensor:
         norm = torch.nn.utils.get_total_norm(self.parallel.gradients())

@@ -8,6 +8,7 @@ import torch
 from biolm.batches.examples import cut_examples
 from biolm.batches.packing import filler
 from biolm.batches.steps import evaluation_rows
+from biolm.model.device import resolve_row_tokens
 from biolm.model.families import token_limit
 from biolm.tokens.store import TokenStore
 from biolm.training.step import Trainer
@@ -28,7 +29,9 @@ class Validation:
             )
             rows = list(
                 evaluation_rows(
-                    examples, max_row_tokens=config.max_row_tokens, limit=config.validation_examples
+                    examples,
+                    max_row_tokens=resolve_row_tokens(config.max_row_tokens, ranks.device),
+                    limit=config.validation_examples,
                 )
             )
         self._rows = rows[ranks.rank :: ranks.count]
