@@ -200,6 +200,7 @@ def test_half_precision_gives_the_gradients_of_fp32_and_trains(
     assert all(weight.dtype == torch.float32 for weight in trainer.parallel.parameters.values())
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")  # torch's, of the watch itself
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_step_waits_for_the_device_only_where_it_must(family: str, folder):
     """Not while rows are sent and their gradients added up: torch raises where anything waits then."""

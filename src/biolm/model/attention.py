@@ -58,7 +58,7 @@ def attend(
 
     On CUDA in bf16 or fp16 without dropout, one varlen kernel (torch.nn.attention.varlen; compute capability 8.0);
     elsewhere on CUDA one scaled_dot_product_attention for passages of about the same length; on a CPU one for each
-    passage. Not yet run on a GPU.
+    passage.
     """
     half = query.dtype in (torch.bfloat16, torch.float16)
     if query.is_cuda and half and dropout == 0.0 and has_varlen(query.device):

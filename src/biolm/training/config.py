@@ -96,7 +96,7 @@ class PretrainConfig:
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """On several ranks: a whole model on each, or (FSDP2) weights, gradients and optimizer divided among them."""
     compile: Literal["off", "default", "reduce-overhead"] = "off"
-    """torch.compile's mode (reduce-overhead: CUDA graphs); not yet run on a GPU; on a CPU it does not pay."""
+    """torch.compile's mode (reduce-overhead: CUDA graphs). Give row_shape fixed with it; on a CPU it does not pay."""
     activation_checkpointing: bool = False
     """Compute activations again in the backward pass: a third more arithmetic for a fraction of the memory."""
     prepare_ahead: int = 2
