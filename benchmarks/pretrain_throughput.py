@@ -75,6 +75,7 @@ from biolm.batches.masking import Masker
 from biolm.batches.packing import pack_rows
 from biolm.model import masked_lm, training_forward
 from biolm.model.attention import PACKED
+from biolm.model.device import resolve_row_tokens
 from biolm.model.families import family_of, shorten_last_layer
 from biolm.model.fused_layer import fuse_layers
 from biolm.records import Article
@@ -170,7 +171,7 @@ def time_biolm(tokenizer: Tokenizer, encoded: list[list[int]], without: str | No
     examples = cut_examples(split, tokenizer.vocabulary, max_tokens=512)
     masker = Masker(tokenizer.vocabulary, config.masking, purpose="train mask", seed=1)
     index = np.arange(len(examples))
-    budget = 1 if without == "packing" else config.max_row_tokens
+    budget = 1 if without == "packing" else resolve_row_tokens(config.max_row_tokens, torch.device("cpu"))
 
     for number in range(2):
         trainer.step(
