@@ -10,8 +10,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Purpose = Literal["order", "train mask", "evaluation mask", "bootstrap"]
-_PURPOSES: dict[Purpose, int] = {"order": 1, "train mask": 2, "evaluation mask": 3, "bootstrap": 4}
+Purpose = Literal["order", "train mask", "evaluation mask", "bootstrap", "hidden words"]
+_PURPOSES: dict[Purpose, int] = {
+    "order": 1,
+    "train mask": 2,
+    "evaluation mask": 3,
+    "bootstrap": 4,
+    "hidden words": 5,
+}
 
 
 def raw_draws(

@@ -1,7 +1,8 @@
 """`biolm evaluate`: numbers with intervals, for people or as JSON."""
 
 import json
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     "--compare",
     multiple=True,
     metavar="MODEL",
-    help="Another model with the same tokenizer, on the same masks; may be given several times.",
+    help="Another model: of the same tokenizer on the same masks, of another one on the same hidden words of CORPUS, "
+    "which must then be a corpus of biolm's; may be given several times.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 @click.option(
@@ -38,6 +40,26 @@ if TYPE_CHECKING:
     metavar="COLUMN",
     help="Also give figures by a column of CORPUS, which must then be a corpus of biolm's: year, journal, licence, "
     "...; may be given several times.",
+)
+@click.option(
+    "--pos",
+    metavar="PIPELINE",
+    help="Also give figures by part of speech, told by this spaCy pipeline (name or folder; `pip install "
+    "'biolm[pos]'`).",
+)
+@click.option(
+    "--spans",
+    "span_files",
+    multiple=True,
+    type=LocalPath(),
+    help='Also give figures by spans of the texts, entities for instance: JSON lines of {"passage": row of the split, '
+    '"spans": [[first, last, "label"], ...]}; may be given several times.',
+)
+@click.option(
+    "--seen",
+    metavar="FILE|CORPUS",
+    help="Also give figures by whether a paper was seen in training: a text file of ids (PMID, PMCID, DOI), one a "
+    "line, or the corpus trained on.",
 )
 @click.option(
     "--out",
@@ -80,6 +102,9 @@ def evaluate(
     as_json: bool,
     save_predictions: Path | None,
     by: tuple[str, ...],
+    pos: str | None,
+    span_files: tuple[Path, ...],
+    seen: str | None,
     out: Path | None,
     leakage: bool,
     benchmarks: tuple[Path, ...],
@@ -98,13 +123,22 @@ def evaluate(
     """
     from biolm.cli.tokenize import tokens_of
     from biolm.corpus.reader import open_corpus
-    from biolm.errors import ConfigError, ModelError
+    from biolm.errors import ArtifactError, ConfigError
+    from biolm.evaluation.hidden_words import Contender, evaluate_hidden_words
     from biolm.evaluation.leakage import leakage_json
     from biolm.evaluation.masked import PositionSink
     from biolm.evaluation.masked import evaluate as measure
     from biolm.evaluation.predictions import check_predictions_path, predictions_file
     from biolm.evaluation.results import results_json
-    from biolm.evaluation.strata import columns_of
+    from biolm.evaluation.spans import SpanLabels, parts_of_speech, read_spans
+    from biolm.evaluation.strata import (
+        STRATA_BY_WORD,
+        Stratum,
+        columns_of,
+        ids_seen,
+        seen_documents,
+        texts_of,
+    )
     from biolm.model.device import choose_device
     from biolm.model.loading import load_model
     from biolm.publishing.examples import Examples
@@ -117,6 +151,8 @@ def evaluate(
         check_predictions_path(save_predictions)
     if "section" in by or len(set(by)) < len(by):
         raise ConfigError("--by section is always given, and another column once; leave the repeated one out")
+    if len({path.stem for path in span_files}) < len(span_files):
+        raise ConfigError("two files of --spans have one name, which their figures go by; rename one")
     if benchmarks and not leakage:
         raise ConfigError("--benchmark says where to look for leakage; give --leakage too")
     where = choose_device(device)
@@ -124,19 +160,41 @@ def evaluate(
     folder, own = resolve_model(model, tokenizer)
     models: dict[str, Any] = {"model": load_model(folder).to(where)}
     names: dict[str, str | None] = {"model": model}
+    contenders = {"model": Contender(models["model"], own)}
     for place, another in enumerate(compare):
-        other, theirs = resolve_model(another, tokenizer)
-        if theirs.vocabulary.hash != own.vocabulary.hash:
-            raise ModelError(
-                f"{model} and {another} cut text into different tokens, so their figures cannot be compared; "
-                "compare models of one tokenizer"
-            )
-        models[f"compare {place}"] = load_model(other).to(where)
-        names[f"compare {place}"] = another
+        name = f"compare {place}"
+        other, theirs = resolve_model(another, tokenizer, instead=True)
+        contenders[name] = Contender(load_model(other).to(where), theirs)
+        names[name] = another
+        if theirs.vocabulary.hash == own.vocabulary.hash:
+            models[name] = contenders[name].model
+    of_other_tokenizers = len(contenders) > len(models)
+    texts_needed = of_other_tokenizers or by or pos or span_files or seen
+    texts = open_corpus(corpus) if texts_needed else None
     store = tokens_of(corpus, own, progress, TextColumns(text=text_column, document=document_column))
     words = word_table_or_none(own)
-    leaks = leakage_json(store, split, own, benchmarks) if leakage else None
-    strata = columns_of(open_corpus(corpus), split, by) if by else []
+    if benchmarks and texts is None:
+        with suppress(ArtifactError):  # tokens alone, or data of others: no papers to look for
+            texts = open_corpus(corpus)
+    leaks = leakage_json(store, split, own, benchmarks, texts) if leakage else None
+    strata: list[Stratum] = []
+    if texts is not None:
+        strata += columns_of(texts, split, by)
+        if pos:
+            spans = parts_of_speech(pos, texts_of(texts, split))
+            strata.append(
+                SpanLabels("part_of_speech", store.split(split), own, texts_of(texts, split), spans)
+            )
+        for path in span_files:
+            spans = read_spans(path, texts_of(texts, split))
+            strata.append(SpanLabels(path.stem, store.split(split), own, texts_of(texts, split), spans))
+        if seen:
+            strata.append(seen_documents(texts, split, ids_seen(seen)))
+    given = [stratum.name for stratum in strata]
+    if len(set(given) | {"section", *STRATA_BY_WORD}) < len(given) + 1 + len(STRATA_BY_WORD):
+        raise ConfigError(
+            f"two ways of dividing have one name ({', '.join(given)}); rename a file of --spans"
+        )
     if out is not None:
         check_report_folder(out)
     data = store.split(split)
@@ -158,6 +216,16 @@ def evaluate(
             by=strata,
         )
     results = results_json(measured, split=split, names=names)
+    if of_other_tokenizers and texts is not None:
+        pairs = zip(map(int, data.documents), texts_of(texts, split), strict=True)
+        hidden = evaluate_hidden_words(
+            contenders,
+            islice(pairs, limit),
+            progress,
+            count=min(len(data), limit or len(data)),
+            max_row_tokens=max_row_tokens,
+        )
+        results["hidden_words"] = hidden.as_json(names)
     if leaks is not None:
         results["leakage"] = leaks
     if out is not None:
@@ -165,7 +233,7 @@ def evaluate(
     if as_json:
         click.echo(json.dumps(results, indent=2, ensure_ascii=False))
         return
-    from biolm.cli.tables import leakage_lines, results_table
+    from biolm.cli.tables import hidden_words_table, leakage_lines, results_table
     from biolm.corpus.places import last_name
 
     others = results.get("compare", [])
@@ -182,6 +250,8 @@ def evaluate(
             if value["p"] is not None
         ]
         click.echo(f"difference to {other['model']}, paired by document: " + "; ".join(lines))
+    if "hidden_words" in results:
+        hidden_words_table(results["hidden_words"])
     if leakage:
         for line in leakage_lines(results["leakage"], split):
             click.echo(line)

@@ -42,6 +42,32 @@ def results_table(results: dict[str, dict[str, Any]], *, title: str) -> None:
     wide_console().print(table)
 
 
+def hidden_words_table(hidden: dict[str, Any]) -> None:
+    """Print what models of different tokenizers made of the same words."""
+    title = (
+        f"{hidden['words']:,} hidden words of {hidden['characters']:,} characters, {hidden['documents']:,} documents, "
+        "the same for all tokenizers"
+    )
+    table = Table(title=title, title_justify="left", pad_edge=False)
+    table.add_column("model", overflow="fold")
+    for heading in ("bits per character", "whole words", "tokens", "first − it, bits", "p"):
+        table.add_column(heading, justify="right")
+    for model in hidden["models"]:
+        cells = ["", ""]
+        if "difference" in model:
+            difference = model["difference"]["bits_per_character"]
+            p = difference["p"]
+            cells = [_cell(difference, "{:+.3f}"), "–" if p is None else f"{p:.3f}"]
+        table.add_row(
+            Text(model["model"]),
+            _cell(model["bits_per_character"], "{:.3f}"),
+            _cell(model["whole_word_recall"], "{:.3f}"),
+            f"{model['tokens']:,}",
+            *cells,
+        )
+    wide_console().print(table)
+
+
 def leakage_lines(leakage: dict[str, Any], split: str) -> list[str]:
     """What `biolm evaluate --leakage` found, a line for each place that was looked at."""
 
@@ -56,6 +82,9 @@ def leakage_lines(leakage: dict[str, Any], split: str) -> list[str]:
         lines.append(line(f"{split} split", "train", leakage["training"]))
     for name, found in leakage["benchmarks"].items():
         lines += [line(name, where, overlap) for where, overlap in found.items()]
+    for name, papers in leakage["papers"].items():
+        there = ", ".join(f"{papers[where]:,} in the {where} split" for where in papers if where != "named")
+        lines.append(f"{name}: of {papers['named']:,} papers {there}")
     return lines
 
 

@@ -17,11 +17,11 @@ _REMARK = re.compile(r"(?:^|\s)#")
 """A DOI may hold a #."""
 
 
-def read_held_out(path: Path) -> tuple[str, ...]:
+def read_held_out(path: Path, option: str = "--hold-out") -> tuple[str, ...]:
     """The ids of a text file, one a line, as "pmid:1", "pmcid:PMC1" or "doi:10.1/x", sorted.
 
     A number is a PMID; what follows a # is a remark. `@ner` is the shipped list. Raises InputError for a line
-    that is no id.
+    that is no id; `option` is what to call the file.
     """
     try:
         if str(path).lower() == NER_PAPERS:
@@ -30,7 +30,7 @@ def read_held_out(path: Path) -> tuple[str, ...]:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"--hold-out {path} cannot be read: {error}; give a text file of ids, or {NER_PAPERS}"
+            f"{option} {path} cannot be read: {error}; give a text file of ids, or {NER_PAPERS}"
         ) from None
     found = set()
     for number, line in enumerate(lines, 1):
@@ -38,7 +38,7 @@ def read_held_out(path: Path) -> tuple[str, ...]:
         if word:
             found.add(_named(word, f"{path}, line {number}"))
     if not found:
-        raise InputError(f"--hold-out {path} names no paper; give PMIDs, PMCIDs or DOIs, one a line")
+        raise InputError(f"{option} {path} names no paper; give PMIDs, PMCIDs or DOIs, one a line")
     return tuple(sorted(found))
 
 

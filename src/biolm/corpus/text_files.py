@@ -9,6 +9,7 @@ from pathlib import Path
 from biolm.errors import InputError
 
 _PUBTATOR = re.compile(r"\w+\|[ta]\|(.*)")
+_PUBTATOR_ID = re.compile(r"0*([1-9]\d{0,9})\|[ta]\|")
 _TAG = re.compile(r"[BIESLUMO](?:[-_]\S+)?", re.IGNORECASE)
 _NUMBER = re.compile(r"[\d.]+")
 _WRITTEN_OUT = "# text = "
@@ -44,6 +45,12 @@ def texts_of(path: Path, option: str = "--hold-out-text") -> Iterator[str]:
     else:
         yield from (line.removeprefix(_WRITTEN_OUT) for line in lines if line.startswith(_WRITTEN_OUT))
         yield from _tokens_or_texts(lines)
+
+
+def pmids_of(path: Path) -> set[str]:
+    """The PMIDs of a PubTator file that `texts_of` reads; of another layout, which has none, nothing."""
+    lines = path.read_text(encoding="utf-8-sig").split("\n")
+    return {found[1] for line in lines if (found := _PUBTATOR_ID.match(line))}
 
 
 def _tokens_or_texts(lines: list[str]) -> Iterator[str]:

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biolm.corpus.minhash import run_hashes
-from biolm.corpus.text_files import texts_of
+from biolm.corpus.reader import Corpus
+from biolm.corpus.text_files import pmids_of, texts_of
 from biolm.errors import InputError
-from biolm.evaluation.strata import WordKeys, blocks_of
+from biolm.evaluation.strata import WordKeys, blocks_of, paper_ids
 from biolm.tokens.store import TokenSplit, TokenStore
 from biolm.tokens.tokenizer import Tokenizer
 from biolm.tokens.words import word_table
@@ -52,12 +53,18 @@ class Overlap:
 
 
 def leakage_json(
-    store: TokenStore, split: str, tokenizer: Tokenizer, benchmarks: Sequence[Path] = ()
+    store: TokenStore,
+    split: str,
+    tokenizer: Tokenizer,
+    benchmarks: Sequence[Path] = (),
+    corpus: Corpus | None = None,
 ) -> dict[str, Any]:
     """`training`: the overlap of `split` with the training split (None where it is that, or there is none).
 
-    `benchmarks`: file → split ("train", and `split`) → the overlap of the file's texts with it. Each split is read
-    once. Raises InputError for a file that is not read, ModelError for a tokenizer whose words cannot be told.
+    `benchmarks`: file → split ("train", and `split`) → the overlap of the file's texts with it. `papers`: file → how
+    many papers it names by PMID, and split → how many of them have passages there; of files that name any, where the
+    `corpus` of the store is given. Each split is read once, and its ids once. Raises InputError for a file that is
+    not read, ModelError for a tokenizer whose words cannot be told.
     """
     keys = WordKeys(word_table(tokenizer))
     sought = {}
@@ -78,7 +85,19 @@ def leakage_json(
         training = overlaps.pop("").as_json() if "" in overlaps else training
         for name, overlap in overlaps.items():
             found[name][where] = overlap.as_json()
-    return {"run_words": RUN, "near": NEAR, "training": training, "benchmarks": found}
+    places = [where for where in dict.fromkeys(("train", split)) if where in store.splits]
+    papers = {}
+    named = {str(path): pmids_of(path) for path in benchmarks}
+    if corpus is not None and any(named.values()):
+        there = {where: {own for ids in paper_ids(corpus, where) for own in ids} for where in places}
+        for name, pmids in named.items():
+            if pmids:
+                found_ids = {f"pmid:{pmid}" for pmid in pmids}
+                papers[name] = {
+                    "named": len(pmids),
+                    **{where: len(found_ids & known) for where, known in there.items()},
+                }
+    return {"run_words": RUN, "near": NEAR, "training": training, "benchmarks": found, "papers": papers}
 
 
 @dataclass(frozen=True, slots=True)

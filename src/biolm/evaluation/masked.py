@@ -17,8 +17,15 @@ from biolm.batches.packing import PackedRow
 from biolm.batches.steps import evaluation_rows
 from biolm.errors import InputError
 from biolm.evaluation.quantities import calibration_curve, quantities
-from biolm.evaluation.strata import PiecesPerWord, Section, Stratum, WordFrequency, WordKeys
-from biolm.evaluation.tally import REPLICATES, Sums, document_weights, estimates
+from biolm.evaluation.strata import (
+    MaskedTokens,
+    PiecesPerWord,
+    Section,
+    Stratum,
+    WordFrequency,
+    WordKeys,
+)
+from biolm.evaluation.tally import ByDocument, Group, Sums
 from biolm.evaluation.unigram import Unigram
 from biolm.model.families import token_limit
 from biolm.model.masked_lm import Scores, score_row
@@ -27,7 +34,6 @@ from biolm.tokens.store import TokenStore
 from biolm.tokens.words import WordTable
 
 logger = logging.getLogger(__name__)
-BOOTSTRAP_SEED = 0
 
 
 class PositionSink(Protocol):
@@ -37,23 +43,6 @@ class PositionSink(Protocol):
         self, row: PackedRow, passages: NDArray[np.int64], starts: NDArray[np.int64], scores: Scores
     ) -> None:
         """The scores of a row; passages and starts: (windows,)."""
-
-
-@dataclass(slots=True)
-class Group:
-    """What one model did on some of a split's masked tokens."""
-
-    sums: Sums
-    documents: int
-    """Papers that they are of."""
-
-    def as_json(self) -> dict[str, Any]:
-        """Its metrics, `masked_tokens` and `documents`."""
-        return {
-            **estimates(self.sums, self.documents),
-            "masked_tokens": int(self.sums.total[0]),
-            "documents": self.documents,
-        }
 
 
 @dataclass(slots=True)
@@ -128,16 +117,15 @@ def evaluate(
             "words": None if of_row is None else of_row.number,
             "characters": None if spelled is None else spelled[row.labels],
         }
-        place = _Place.of(
-            np.repeat(data.documents[passages], row.masked_per_window),
-            [stratum.codes(row, passages, of_row) for stratum in strata],
-        )
+        masked = MaskedTokens.of(row, examples, data, of_row)
+        by_document = ByDocument.of(data.documents[masked.passage])
+        codes = [stratum.codes(masked) for stratum in strata]
         for number, (name, model) in enumerate(models.items()):
             scores = score_row(model, row, row.labels)
-            tallies[name].add(quantities(scores, **of_tokens), place)
+            tallies[name].add(quantities(scores, **of_tokens), by_document, codes)
             for sink in predictions if number == 0 else ():
                 sink.write(row, passages, examples.starts[row.examples], scores)
-        tallies["unigram"].add(quantities(unigram.score(row.labels), **of_tokens), place)
+        tallies["unigram"].add(quantities(unigram.score(row.labels), **of_tokens), by_document, codes)
         done += len(row.lengths)
         progress.update(done)
     measured = {name: tally.measured() for name, tally in tallies.items()}
@@ -150,27 +138,6 @@ def evaluate(
     return measured
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where the masked tokens of a row belong, for all models alike."""
-
-    documents: NDArray[np.int64]
-    """(documents,) those of the row."""
-    weights: NDArray[np.int64]
-    """(documents, replicates)."""
-    of_document: NDArray[np.float64]
-    """(documents, masked): 1 where a token is of a document."""
-    codes: list[NDArray[np.int64]]
-    """For each stratum (masked,)."""
-
-    @classmethod
-    def of(cls, document_of: NDArray[np.integer[Any]], codes: list[NDArray[np.int64]]) -> "_Place":
-        documents, index = np.unique(document_of, return_inverse=True)
-        weights = [document_weights(int(document), seed=BOOTSTRAP_SEED) for document in documents]
-        of_document = (index == np.arange(len(documents))[:, None]).astype(np.float64)
-        return cls(documents.astype(np.int64), np.array(weights).reshape(-1, REPLICATES), of_document, codes)
-
-
 class _Tally:
     """Adds rows up for one model, over all and by stratum; bits of each document say with which labels it was met."""
 
@@ -179,14 +146,14 @@ class _Tally:
         self._strata = {stratum.name: [(label, Sums()) for label in stratum.labels] for stratum in strata}
         self._met = {name: np.zeros(documents, np.uint64) for name in self._strata}
 
-    def add(self, values: NDArray[np.float64], place: _Place) -> None:
-        """values: (masked, COUNT)."""
-        self._overall.add(place.of_document @ values, place.weights)
-        for (name, groups), codes in zip(self._strata.items(), place.codes, strict=True):
+    def add(self, values: NDArray[np.float64], by: ByDocument, codes_of: Sequence[NDArray[np.int64]]) -> None:
+        """values: (masked, COUNT); codes_of: for each stratum (masked,)."""
+        self._overall.add(by.of_document @ values, by.weights)
+        for (name, groups), codes in zip(self._strata.items(), codes_of, strict=True):
             for code in np.unique(codes):
-                chosen = place.of_document * (codes == code)
-                groups[code][1].add(chosen @ values, place.weights)
-                self._met[name][place.documents[chosen.any(1)]] |= np.uint64(1 << int(code))
+                chosen = by.of_document * (codes == code)
+                groups[code][1].add(chosen @ values, by.weights)
+                self._met[name][by.documents[chosen.any(1)]] |= np.uint64(1 << int(code))
 
     def measured(self) -> Measured:
         def met(name: str, code: int) -> int:

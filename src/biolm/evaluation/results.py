@@ -6,8 +6,8 @@ from typing import Any
 
 from biolm.batches.masking import EVALUATION_MASKING
 from biolm.batches.steps import EVALUATION_SEED
-from biolm.evaluation.masked import BOOTSTRAP_SEED, Group, Measured
-from biolm.evaluation.tally import REPLICATES, differences
+from biolm.evaluation.masked import Measured
+from biolm.evaluation.tally import BOOTSTRAP_SEED, REPLICATES, Group, differences
 
 
 def results_json(

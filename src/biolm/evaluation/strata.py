@@ -4,9 +4,10 @@ A stratum gives every masked token of a row one of a few labels; `biolm.evaluati
 """
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 
 from biolm.batches.examples import Examples
 from biolm.batches.packing import PackedRow
+from biolm.corpus.holdout import NER_PAPERS, read_held_out
 from biolm.corpus.minhash import mixed
-from biolm.corpus.reader import Corpus
+from biolm.corpus.reader import Corpus, open_corpus
 from biolm.tokens.store import SECTIONS, TokenSplit
 from biolm.tokens.words import WordTable
 
@@ -89,17 +91,37 @@ class WordKeys:
         return RowWords(number, pieces[number], keys[number])
 
 
+@dataclass(frozen=True, slots=True)
+class MaskedTokens:
+    """Where the masked tokens of a row stand; every array is (masked,)."""
+
+    passage: NDArray[np.int64]
+    """Of the split."""
+    token: NDArray[np.int64]
+    """Place in the split's ids."""
+    words: RowWords | None
+    """Where the tokenizer's words can be told."""
+
+    @classmethod
+    def of(
+        cls, row: PackedRow, examples: Examples, data: TokenSplit, words: RowWords | None
+    ) -> "MaskedTokens":
+        """Those of a row of windows of a split."""
+        window = np.repeat(np.arange(len(row.lengths)), row.masked_per_window)
+        passage = examples.passages[row.examples][window]
+        begin = (np.cumsum(row.lengths) - row.lengths)[window] + len(examples.vocabulary.prefix)
+        token = data.offsets[passage] + examples.starts[row.examples][window] + row.masked_positions - begin
+        return cls(passage.astype(np.int64), token, words)
+
+
 class Stratum(Protocol):
     """One way of dividing masked tokens."""
 
     name: str
     labels: tuple[str, ...]
 
-    def codes(self, row: PackedRow, passages: NDArray[np.int64], words: RowWords | None) -> NDArray[np.int64]:
-        """(masked,) places in `labels`, at most 64, for a row of windows of `passages` (windows,).
-
-        `words`: those of the row, where the tokenizer's words can be told.
-        """
+    def codes(self, masked: MaskedTokens) -> NDArray[np.int64]:
+        """(masked,) places in `labels`, of which there are at most 64."""
 
 
 class Section:
@@ -111,9 +133,9 @@ class Section:
     def __init__(self, data: TokenSplit) -> None:
         self._sections = data.sections
 
-    def codes(self, row: PackedRow, passages: NDArray[np.int64], words: RowWords | None) -> NDArray[np.int64]:
+    def codes(self, masked: MaskedTokens) -> NDArray[np.int64]:
         """By passage."""
-        return np.repeat(self._sections[passages].astype(np.int64), row.masked_per_window)
+        return self._sections[masked.passage].astype(np.int64)
 
 
 class Column:
@@ -136,9 +158,9 @@ class Column:
             self.labels += (OTHERS,)
         self._codes = place[found]
 
-    def codes(self, row: PackedRow, passages: NDArray[np.int64], words: RowWords | None) -> NDArray[np.int64]:
+    def codes(self, masked: MaskedTokens) -> NDArray[np.int64]:
         """By passage."""
-        return np.repeat(self._codes[passages], row.masked_per_window)
+        return self._codes[masked.passage]
 
 
 def columns_of(corpus: Corpus, split: str, names: Sequence[str]) -> list[Column]:
@@ -152,16 +174,60 @@ def columns_of(corpus: Corpus, split: str, names: Sequence[str]) -> list[Column]
     return [Column(name, values(name)) for name in names]
 
 
+class SeenDocument:
+    """By whether the paper is one of those that a model was trained on."""
+
+    name = "document"
+    labels: tuple[str, ...] = ("unseen", "seen")
+
+    def __init__(self, seen: NDArray[np.bool_]) -> None:
+        """seen: (passages,)."""
+        self._seen = seen.astype(np.int64)
+
+    def codes(self, masked: MaskedTokens) -> NDArray[np.int64]:
+        """By passage."""
+        return self._seen[masked.passage]
+
+
+IDS = ("pmid", "pmcid", "doi")
+"""Columns that name a paper."""
+
+
+def paper_ids(corpus: Corpus, split: str) -> Iterator[tuple[str, ...]]:
+    """The ids ("pmid:1", ...) of the paper that each passage of a split is of, in order."""
+    for batch in corpus.iter_batches(split, IDS):
+        for row in batch.to_pylist():
+            yield tuple(f"{kind}:{row[kind]}" for kind in IDS if row[kind] is not None)
+
+
+def texts_of(corpus: Corpus, split: str) -> Iterator[str]:
+    """The texts of a split, in order."""
+    for batch in corpus.iter_batches(split, ["text"]):
+        yield from batch.column(0).to_pylist()
+
+
+def ids_seen(place: str) -> set[str]:
+    """The ids of a text file's papers, or of those in a corpus's training split. Raises InputError, ArtifactError."""
+    if Path(place).is_file() or place.lower() == NER_PAPERS:
+        return set(read_held_out(Path(place), "--seen"))
+    return {own for ids in paper_ids(open_corpus(place), "train") for own in ids}
+
+
+def seen_documents(corpus: Corpus, split: str, seen: Set[str]) -> SeenDocument:
+    """`seen`: ids of papers, as `paper_ids` gives them."""
+    return SeenDocument(np.fromiter((not seen.isdisjoint(ids) for ids in paper_ids(corpus, split)), bool))
+
+
 class PiecesPerWord:
     """By the number of tokens into which the word is cut."""
 
     name = "pieces_per_word"
     labels: tuple[str, ...] = ("1", "2", "3", "4 or more")
 
-    def codes(self, row: PackedRow, passages: NDArray[np.int64], words: RowWords | None) -> NDArray[np.int64]:
+    def codes(self, masked: MaskedTokens) -> NDArray[np.int64]:
         """By word."""
-        assert words is not None
-        return np.minimum(words.pieces, len(self.labels)) - 1
+        assert masked.words is not None
+        return np.minimum(masked.words.pieces, len(self.labels)) - 1
 
 
 class WordFrequency:
@@ -191,10 +257,14 @@ class WordFrequency:
         place = np.minimum(np.searchsorted(self._known, keys), len(self._known) - 1)
         return np.where(self._known[place] == keys, self._counts[place], 0)
 
-    def codes(self, row: PackedRow, passages: NDArray[np.int64], words: RowWords | None) -> NDArray[np.int64]:
+    def codes(self, masked: MaskedTokens) -> NDArray[np.int64]:
         """By word."""
-        assert words is not None
-        return np.searchsorted(BANDS, self.counts(words.key), side="right") - 1
+        assert masked.words is not None
+        return np.searchsorted(BANDS, self.counts(masked.words.key), side="right") - 1
+
+
+STRATA_BY_WORD = (PiecesPerWord.name, WordFrequency.name)
+"""Those that are always given where words can be told."""
 
 
 def blocks_of(data: TokenSplit) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:

@@ -8,14 +8,16 @@ documents share their draws: differences are paired.
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biolm.batches.counters import raw_draws, uniforms
-from biolm.evaluation.quantities import COUNT, METRICS
+from biolm.evaluation.quantities import COUNT, METRICS, PLAIN
 
 REPLICATES = 1000
+BOOTSTRAP_SEED = 0
 _POISSON_CDF = np.cumsum([math.exp(-1) / math.factorial(k) for k in range(16)])
 
 
@@ -45,6 +47,10 @@ class Sums:
         self.total += sums.sum(0)
         self.resampled += sums.T @ weights.astype(np.float64)
 
+    def of(self, name: str) -> int:
+        """One of the sums that are counts."""
+        return round(float(self.total[PLAIN.index(name)]))
+
     def metrics(self) -> dict[str, float]:
         """The metrics over everything added. NaN where nothing was."""
         return {name: float(value) for name, value in _metrics(self.total).items()}
@@ -52,6 +58,43 @@ class Sums:
     def replicate_metrics(self) -> dict[str, NDArray[np.float64]]:
         """The metrics in each replicate, (replicates,)."""
         return _metrics(self.resampled)
+
+
+@dataclass(slots=True)
+class Group:
+    """What one model did on some of a split's masked tokens."""
+
+    sums: Sums
+    documents: int
+    """Papers that they are of."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Its metrics, `masked_tokens` and `documents`."""
+        return {
+            **estimates(self.sums, self.documents),
+            "masked_tokens": self.sums.of("tokens"),
+            "documents": self.documents,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ByDocument:
+    """Some masked tokens, gathered by the documents that they are of."""
+
+    documents: NDArray[np.int64]
+    """(documents,)."""
+    weights: NDArray[np.int64]
+    """(documents, replicates)."""
+    of_document: NDArray[np.float64]
+    """(documents, masked): 1 where a token is of a document."""
+
+    @classmethod
+    def of(cls, document_of: NDArray[np.integer[Any]]) -> "ByDocument":
+        """document_of: (masked,)."""
+        documents, index = np.unique(document_of, return_inverse=True)
+        weights = [document_weights(int(document), seed=BOOTSTRAP_SEED) for document in documents]
+        of_document = (index == np.arange(len(documents))[:, None]).astype(np.float64)
+        return cls(documents.astype(np.int64), np.array(weights).reshape(-1, REPLICATES), of_document)
 
 
 def with_interval(value: float, replicates: NDArray[np.float64]) -> dict[str, float]:

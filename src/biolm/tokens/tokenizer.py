@@ -119,9 +119,16 @@ def load_tokenizer(name: str) -> Tokenizer:
     return Tokenizer(stock, name)
 
 
-def resolve_model(name: str, tokenizer: str | None = None) -> tuple[Path, Tokenizer]:
-    """The folder of a model (folder or Hub name), and `tokenizer` or its own, which must belong to it (ModelError)."""
+def resolve_model(
+    name: str, tokenizer: str | None = None, *, instead: bool = False
+) -> tuple[Path, Tokenizer]:
+    """The folder of a model (folder or Hub name), and `tokenizer` or its own, which must belong to it (ModelError).
+
+    `instead`: its own goes first, and `tokenizer` is for a folder that holds none.
+    """
     folder = resolve_folder(name, weights=True)
+    if instead and any((folder / file).is_file() for file in TOKENIZER_FILES):
+        tokenizer = None
     own = load_tokenizer(tokenizer or str(folder))
     check_belongs(own, folder)
     return folder, own
