@@ -4,6 +4,7 @@ Arms, alternating:
 
   evaluate          `biolm.evaluation.masked.evaluate`: every metric, strata and 1,000 bootstrap replicates
   trainer           the Hugging Face Trainer's `evaluate` at its defaults (8 a batch, padded): the loss alone
+  trainer_accuracy  the same with the accuracy that transformers' run_mlm example computes (argmax of all logits)
   score             `biolm score`'s pseudo-log-likelihoods, left to right within a word
   minicons          minicons' `sequence_score` with PLL_metric="within_word_l2r", 4 sentences a call
 
@@ -14,7 +15,7 @@ cores; each measurement is a process of its own, timed after the model is loaded
 The anonymous memory (RssAnon) that a process of `evaluate` holds at its end is also measured at 1 and 4 times the
 passages, in two further processes.
 
-Sizes: ROUNDS x 4 arms; on two cores an arm takes 20 to 100 seconds, so 5 rounds about 20 minutes. Cells are kept.
+Sizes: ROUNDS x 5 arms; on two cores an arm takes 20 to 100 seconds, so 5 rounds about 20 minutes. Cells are kept.
 
     python benchmarks/evaluate_throughput.py --papers FOLDER --tokenizer FOLDER [--rounds 5] [--save]
 """
@@ -29,7 +30,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments
+import torch
+from transformers import DataCollatorForLanguageModeling, EvalPrediction, Trainer, TrainingArguments
 from transformers.utils import logging as transformers_logging
 
 from biolm.evaluation.masked import evaluate
@@ -47,7 +49,7 @@ from pretrain_throughput import new_model, passages
 NAME = "evaluate_throughput"
 PASSAGES = 64
 SENTENCES = 12
-ARMS = ("evaluate", "trainer", "score", "minicons")
+ARMS = ("evaluate", "trainer", "trainer_accuracy", "score", "minicons")
 
 
 def packed_model() -> object:
@@ -85,7 +87,18 @@ def time_evaluate(tokenizer: Tokenizer, texts: list[str]) -> dict[str, float]:
     }
 
 
-def time_trainer(tokenizer: Tokenizer, texts: list[str]) -> dict[str, float]:
+def argmax(logits: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+    """What is kept of a batch's logits."""
+    return logits.argmax(-1)
+
+
+def accuracy(found: EvalPrediction) -> dict[str, float]:
+    """Share of the masked tokens that are the likeliest."""
+    masked = found.label_ids != -100
+    return {"accuracy": float((found.predictions[masked] == found.label_ids[masked]).mean())}
+
+
+def time_trainer(tokenizer: Tokenizer, texts: list[str], *, with_accuracy: bool = False) -> dict[str, float]:
     """The Trainer's evaluate, windows of 512 as biolm cuts them."""
     vocabulary, model = tokenizer.vocabulary, new_model(0.0)
     content = [
@@ -102,6 +115,8 @@ def time_trainer(tokenizer: Tokenizer, texts: list[str]) -> dict[str, float]:
         ),
         data_collator=DataCollatorForLanguageModeling(tokenizer.stock, mlm_probability=0.15),
         eval_dataset=rows,
+        compute_metrics=accuracy if with_accuracy else None,
+        preprocess_logits_for_metrics=argmax if with_accuracy else None,
     )
     trainer.evaluate(rows[:2])
     started = time.perf_counter()
@@ -123,6 +138,8 @@ def time_minicons(tokenizer: Tokenizer, texts: list[str]) -> dict[str, float]:
     """The same by minicons."""
     from minicons.scorer import MaskedLMScorer
 
+    # minicons 0.3.39 calls what transformers 5 has renamed.
+    type(tokenizer.stock).batch_encode_plus = type(tokenizer.stock).__call__
     scorer = MaskedLMScorer(new_model(0.0).eval(), "cpu", tokenizer=tokenizer.stock)
 
     def total(scores: object) -> float:
@@ -150,8 +167,8 @@ def measure(arm: str, turn: int, papers: str, tokenizer_folder: str) -> dict[str
     texts = passages(papers, turn)[: PASSAGES * times]
     if arm.startswith("evaluate"):
         return time_evaluate(tokenizer, texts)
-    if arm == "trainer":
-        return time_trainer(tokenizer, texts)
+    if arm.startswith("trainer"):
+        return time_trainer(tokenizer, texts, with_accuracy=arm == "trainer_accuracy")
     chosen = sentences(texts)
     return time_score(tokenizer, chosen) if arm == "score" else time_minicons(tokenizer, chosen)
 
@@ -197,11 +214,11 @@ def main() -> None:
         memory[times] = run(f"evaluate x {times}", 0)["memory_mib"]
 
     speed = {arm: [found["units"] / found["seconds"] for found in results[arm]] for arm in ARMS}
-    unit = {"evaluate": "tokens", "trainer": "tokens", "score": "sentences", "minicons": "sentences"}
-    print(f"\n{'arm':<12}{'a second (median)':>20}{'min':>10}{'max':>10}")
+    unit = {arm: "sentences" if arm in ("score", "minicons") else "tokens" for arm in ARMS}
+    print(f"\n{'arm':<18}{'a second (median)':>20}{'min':>10}{'max':>10}")
     for arm in ARMS:
         values = speed[arm]
-        print(f"{arm:<12}{median(values):>14.2f} {unit[arm]:<10}{min(values):>8.2f}{max(values):>10.2f}")
+        print(f"{arm:<18}{median(values):>14.2f} {unit[arm]:<10}{min(values):>8.2f}{max(values):>10.2f}")
     differences = [
         abs(ours[key] - theirs[key])
         for ours, theirs in zip(results["score"], results["minicons"], strict=True)
@@ -216,9 +233,11 @@ def main() -> None:
         NAME,
         {
             "ratio_trainer_evaluate": ratio("evaluate", "trainer"),
+            "ratio_trainer_evaluate_accuracy": ratio("evaluate", "trainer_accuracy"),
             "ratio_minicons": ratio("score", "minicons"),
             "tokens_per_second_evaluate": round(median(speed["evaluate"]), 1),
             "tokens_per_second_trainer": round(median(speed["trainer"]), 1),
+            "tokens_per_second_trainer_accuracy": round(median(speed["trainer_accuracy"]), 1),
             "sentences_per_second_score": round(median(speed["score"]), 3),
             "sentences_per_second_minicons": round(median(speed["minicons"]), 3),
             "largest_score_difference": float(np.max(differences)),

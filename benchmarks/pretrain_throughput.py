@@ -78,6 +78,7 @@ from biolm.model.attention import PACKED
 from biolm.model.device import resolve_row_tokens
 from biolm.model.families import family_of, shorten_last_layer
 from biolm.model.fused_layer import fuse_layers
+from biolm.model.memory import keep_large_blocks
 from biolm.records import Article
 from biolm.sources import read_source
 from biolm.sources.sample import PAPERS_MEMBERS, sample_model, sample_papers
@@ -85,7 +86,6 @@ from biolm.tokens.store import TokenSplit
 from biolm.tokens.tokenizer import Tokenizer, load_tokenizer
 from biolm.training.config import PretrainConfig
 from biolm.training.flops import Amount, Shape, training_flops
-from biolm.training.memory import keep_large_blocks
 from biolm.training.ranks import Ranks
 from biolm.training.step import Trainer as BiolmTrainer
 from harness import cell, finish, median

@@ -120,6 +120,25 @@ def test_a_benchmark_is_looked_for_in_both_splits(tiny_roberta: Path, roberta_to
         leakage_json(roberta_tokens, "test", tokenizer, [file])
 
 
+def test_papers_of_a_benchmark_are_looked_for_by_pmid(
+    tiny_roberta: Path, roberta_tokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    ids = {
+        "train": [("pmid:1", "doi:10.1/x"), ("pmid:1",), ("pmid:2",)],
+        "test": [("pmid:3",), ("pmcid:PMC4",)],
+    }
+    monkeypatch.setattr("biolm.evaluation.leakage.paper_ids", lambda corpus, split: iter(ids[split]))
+    files = [tmp_path / "gold.txt", tmp_path / "plain.txt"]
+    files[0].write_text(
+        "".join(f"{n}|t|title\n{n}|a|the protein\n{n}\t0\t5\ttitle\tx\n\n" for n in ("1", "002", "3", "9"))
+    )
+    files[1].write_text("the protein\n")
+    tokenizer, corpus = load_tokenizer(str(tiny_roberta)), object()
+    found = leakage_json(roberta_tokens, "test", tokenizer, files, corpus)  # type: ignore[arg-type]
+    assert found["papers"] == {str(files[0]): {"named": 4, "train": 2, "test": 1}}
+    assert leakage_json(roberta_tokens, "test", tokenizer, files)["papers"] == {}
+
+
 def test_evaluate_says_what_leaks(
     tiny_roberta: Path,
     tiny_corpus: Path,

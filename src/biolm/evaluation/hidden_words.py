@@ -23,6 +23,7 @@ from biolm.evaluation.quantities import quantities
 from biolm.evaluation.tally import ByDocument, Group, Sums, differences, estimates
 from biolm.model.families import token_limit
 from biolm.model.masked_lm import AskedRow, score_row
+from biolm.model.memory import keep_large_blocks
 from biolm.progress import Progress
 from biolm.tokens.tokenizer import Tokenizer
 
@@ -95,6 +96,7 @@ def evaluate_hidden_words(
 
     Passages longer than one of the models takes are measured in windows, the same for all. `count`: passages to come.
     """
+    keep_large_blocks()
     sums = {name: Sums() for name in contenders}
     documents: set[int] = set()
     left_out = done = 0

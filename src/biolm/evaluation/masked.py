@@ -29,6 +29,7 @@ from biolm.evaluation.tally import ByDocument, Group, Sums
 from biolm.evaluation.unigram import Unigram
 from biolm.model.families import token_limit
 from biolm.model.masked_lm import Scores, score_row
+from biolm.model.memory import keep_large_blocks
 from biolm.progress import Progress
 from biolm.tokens.store import TokenStore
 from biolm.tokens.words import WordTable
@@ -91,6 +92,7 @@ def evaluate(
     whole words and characters and the strata by words, which are absent without. `by`: further strata. Passages
     longer than the shortest limit of the models are measured in windows. Raises ArtifactError for an absent split.
     """
+    keep_large_blocks()
     data = store.split(split)
     longest = min([token_limit(model.config) for model in models.values()] or [512])
     examples = cut_examples(data, store.vocabulary, max_tokens=longest)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from biolm.model.families import token_limit
 from biolm.model.masked_lm import AskedRow, score_row
+from biolm.model.memory import keep_large_blocks
 from biolm.tokens.tokenizer import Aligned, Tokenizer, Vocabulary
 
 Metric = Literal["within-word-l2r", "original"]
@@ -81,6 +82,7 @@ def pseudo_log_likelihoods(
 
     `model`: from `load_model`. `max_row_tokens`: computed at once; changes speed and memory, not the scores.
     """
+    keep_large_blocks()
     model.eval()
     limit = token_limit(model.config) - len(tokenizer.vocabulary.prefix) - len(tokenizer.vocabulary.suffix)
     waiting: deque[_Pending] = deque()

@@ -10,6 +10,7 @@ from typing import Any
 from biolm.batches.packing import PackedRow
 from biolm.errors import ArtifactError, ModelError, Stopped
 from biolm.model.device import choose_device
+from biolm.model.memory import keep_large_blocks
 from biolm.progress import Progress
 from biolm.tokens.store import TokenStore
 from biolm.tokens.words import WordTable
@@ -23,7 +24,6 @@ from biolm.training.checkpoint import (
 )
 from biolm.training.config import PretrainConfig
 from biolm.training.data import TrainingData
-from biolm.training.memory import keep_large_blocks
 from biolm.training.metrics import Listener, MetricsLog, NoMetrics, mean_training_loss
 from biolm.training.optimizer import learning_rate
 from biolm.training.ranks import Ranks

@@ -14,11 +14,11 @@ from biolm.batches.masking import Masker
 from biolm.batches.packing import pack_rows
 from biolm.batches.steps import epoch_order
 from biolm.model.device import resolve_row_tokens
+from biolm.model.memory import keep_large_blocks
 from biolm.tokens.store import TokenStore
 from biolm.tokens.words import WordTable
 from biolm.training.config import PretrainConfig
 from biolm.training.data import TrainingData
-from biolm.training.memory import keep_large_blocks
 from biolm.training.optimizer import learning_rate
 from biolm.training.ranks import Ranks
 from biolm.training.speed import matmul_peak
