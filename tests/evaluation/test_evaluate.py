@@ -10,6 +10,8 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM
 
+from biolm.batches.masking import EVALUATION_MASKING, Masker
+from biolm.batches.steps import EVALUATION_SEED
 from biolm.errors import ArtifactError, InputError
 from biolm.evaluation.masked import evaluate
 from biolm.evaluation.predictions import predictions_file
@@ -19,6 +21,7 @@ from biolm.progress import Silent
 from biolm.tokens.store import SECTIONS
 from biolm.tokens.tokenizer import load_tokenizer
 from biolm.tokens.words import word_table
+from conftest import sentences, token_split
 
 
 def measure(folder: Path, store, **options):
@@ -211,3 +214,86 @@ def test_an_unknown_ending_is_refused(tiny_roberta: Path, roberta_tokens, tmp_pa
 def test_an_absent_split_is_named(tiny_roberta: Path, roberta_tokens):
     with pytest.raises(ArtifactError, match="no passages in its dev split"):
         evaluate({"model": load_model(tiny_roberta)}, roberta_tokens, "dev", Silent())
+
+
+def test_all_figures_of_200_passages_are_those_of_a_plain_implementation(tiny_roberta: Path, tmp_path: Path):
+    """Stock transformers, one passage at a time, and numpy: no code of the evaluation but its masks."""
+    tokenizer = load_tokenizer(str(tiny_roberta))
+    texts = [text[:300].strip() for text in sentences(200, seed=7, longest=45)]
+    data = token_split(tokenizer, texts, "test")
+    store = InMemory(data, tokenizer.vocabulary)
+    words = word_table(tokenizer)
+    found = {
+        (budget, threads): _figures(tiny_roberta, store, words, budget, threads)
+        for budget, threads in ((130, 1), (4096, 1), (4096, 2))
+    }
+    stock = AutoModelForMaskedLM.from_pretrained(tiny_roberta).eval()
+    masker = Masker(tokenizer.vocabulary, EVALUATION_MASKING, purpose="evaluation mask", seed=EVALUATION_SEED)
+    loss, rank, best, masked, spelled, right = [], [], [], [], [], []
+    for passage, text in enumerate(texts):
+        ids = np.array(tokenizer.encode([text])[0], np.int64)
+        assert len(ids) <= 126
+        shown, hidden = masker.mask(ids, epoch=0, passage=passage, window=0)
+        row = [*tokenizer.vocabulary.prefix, *shown, *tokenizer.vocabulary.suffix]
+        with torch.no_grad():
+            logits = stock(input_ids=torch.tensor([row])).logits[0].double().numpy()[1:-1]
+        share = np.exp(logits - logits.max(1, keepdims=True))
+        share /= share.sum(1, keepdims=True)
+        starts, of_word = words.starts(ids), {}
+        for place in hidden:
+            own = share[place, ids[place]]
+            loss.append(-np.log(own))
+            rank.append(int((share[place] > own).sum()))
+            best.append(share[place].max())
+            masked.append(shown[place] == tokenizer.vocabulary.mask_id)
+            spelled.append(len(tokenizer.stock.decode([ids[place]]).strip()))
+            of_word.setdefault(int(starts[: place + 1].sum()), []).append(rank[-1] == 0)
+        right += [all(hits) for hits in of_word.values()]
+    loss, rank, best, masked = (np.array(values) for values in (loss, rank, best, masked))
+    bins = np.minimum((best * 10).astype(int), 9)
+    wanted = {
+        "loss": loss.mean(),
+        "perplexity": np.exp(loss.mean()),
+        "recall_at_1": (rank < 1).mean(),
+        "recall_at_5": (rank < 5).mean(),
+        "recall_at_10": (rank < 10).mean(),
+        "mean_reciprocal_rank": (1 / (1 + rank)).mean(),
+        "strict_recall_at_1": (rank[masked] < 1).mean(),
+        "whole_word_recall": np.mean(right),
+        "bits_per_character": loss.sum() / np.log(2) / np.sum(spelled),
+        "calibration_error": sum(
+            abs(best[bins == one].sum() - (rank[bins == one] < 1).sum()) for one in range(10)
+        )
+        / len(loss),
+    }
+    assert len(loss) > 1000
+    for figures in found.values():
+        assert figures == pytest.approx(wanted, rel=1e-5)
+
+
+class InMemory:
+    """As much of a token store as an evaluation asks for."""
+
+    splits = ("test",)
+    folder = Path("memory")
+
+    def __init__(self, data, vocabulary) -> None:
+        self.data, self.vocabulary = data, vocabulary
+
+    def split(self, _: str):
+        return self.data
+
+    def unigram_counts(self):
+        return np.ones(self.vocabulary.size, np.int64)
+
+
+def _figures(folder: Path, store, words, budget: int, threads: int) -> dict[str, float]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        measured = evaluate(
+            {"model": load_model(folder)}, store, "test", Silent(), words=words, max_row_tokens=budget
+        )
+    finally:
+        torch.set_num_threads(before)
+    return measured["model"].overall.sums.metrics()

@@ -1,6 +1,7 @@
 """`biolm evaluate`: numbers with intervals, for people or as JSON."""
 
 import json
+import logging
 from contextlib import nullcontext, suppress
 from itertools import islice
 from pathlib import Path
@@ -12,6 +13,8 @@ from biolm.cli.options import CorpusPlace, LocalPath, column_options, progress_f
 
 if TYPE_CHECKING:
     from biolm.corpus.places import Place
+
+logger = logging.getLogger(__name__)
 
 
 @click.command()
@@ -140,7 +143,7 @@ def evaluate(
         texts_of,
     )
     from biolm.model.device import choose_device
-    from biolm.model.loading import load_model
+    from biolm.model.loading import has_head, load_model
     from biolm.publishing.examples import Examples
     from biolm.publishing.report import check_report_folder, write_report
     from biolm.tokens.source import TextColumns
@@ -160,18 +163,23 @@ def evaluate(
     folder, own = resolve_model(model, tokenizer)
     models: dict[str, Any] = {"model": load_model(folder).to(where)}
     names: dict[str, str | None] = {"model": model}
-    contenders = {"model": Contender(models["model"], own)}
-    for place, another in enumerate(compare):
-        name = f"compare {place}"
-        other, theirs = resolve_model(another, tokenizer, instead=True)
-        contenders[name] = Contender(load_model(other).to(where), theirs)
-        names[name] = another
-        if theirs.vocabulary.hash == own.vocabulary.hash:
-            models[name] = contenders[name].model
-    of_other_tokenizers = len(contenders) > len(models)
-    texts_needed = of_other_tokenizers or by or pos or span_files or seen
+    others = {another: resolve_model(another, tokenizer, instead=True) for another in compare}
+    alike = {
+        another: theirs.vocabulary.hash == own.vocabulary.hash for another, (_, theirs) in others.items()
+    }
+    texts_needed = not all(alike.values()) or by or pos or span_files or seen
     texts = open_corpus(corpus) if texts_needed else None
     store = tokens_of(corpus, own, progress, TextColumns(text=text_column, document=document_column))
+    contenders = {"model": Contender(models["model"], own)}
+    for place, (another, (other, theirs)) in enumerate(others.items()):
+        name = f"compare {place}"
+        counts = store.unigram_counts() if alike[another] else None
+        if alike[another] and not has_head(other):
+            logger.info("%s has no language-model head: it gets one that knows the unigrams", another)
+        contenders[name] = Contender(load_model(other, unigram_counts=counts).to(where), theirs)
+        names[name] = another
+        if alike[another]:
+            models[name] = contenders[name].model
     words = word_table_or_none(own)
     if benchmarks and texts is None:
         with suppress(ArtifactError):  # tokens alone, or data of others: no papers to look for
@@ -216,7 +224,7 @@ def evaluate(
             by=strata,
         )
     results = results_json(measured, split=split, names=names)
-    if of_other_tokenizers and texts is not None:
+    if len(contenders) > len(models) and texts is not None:
         pairs = zip(map(int, data.documents), texts_of(texts, split), strict=True)
         hidden = evaluate_hidden_words(
             contenders,
@@ -236,20 +244,20 @@ def evaluate(
     from biolm.cli.tables import hidden_words_table, leakage_lines, results_table
     from biolm.corpus.places import last_name
 
-    others = results.get("compare", [])
+    compared = results.get("compare", [])
     named = {
         model: results,
-        **{other["model"]: other for other in others},
+        **{result["model"]: result for result in compared},
         "unigram baseline": results["unigram"],
     }
     results_table(named, title=f"{split} split of {last_name(corpus)}")
-    for other in others:
+    for result in compared:
         lines = [
             f"{name} {value['value']:+.4f} [{value['low']:+.4f}, {value['high']:+.4f}], p {value['p']:.3f}"
-            for name, value in other["difference"]["overall"].items()
+            for name, value in result["difference"]["overall"].items()
             if value["p"] is not None
         ]
-        click.echo(f"difference to {other['model']}, paired by document: " + "; ".join(lines))
+        click.echo(f"difference to {result['model']}, paired by document: " + "; ".join(lines))
     if "hidden_words" in results:
         hidden_words_table(results["hidden_words"])
     if leakage:
