@@ -220,7 +220,9 @@ def main() -> None:
         for first, last in zip(split.offsets[:-1], split.offsets[1:], strict=True)
     ]
     arms = options.arms.split(",") if options.arms else [*OURS, *PEERS]
-    runs: dict[str, list[dict[str, float]]] = {arm: [] for arm in arms}
+    if unknown := set(arms) - {*OURS, *PEERS}:
+        parser.error(f"no such arms: {', '.join(sorted(unknown))}")
+    runs: dict[str, dict[int, dict[str, float]]] = {arm: {} for arm in arms}
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
@@ -236,32 +238,39 @@ def main() -> None:
             except (ModelError, RuntimeError) as error:  # the other arms' numbers are worth having
                 print(f"round {turn + 1}: {arm} failed: {error}", flush=True)
                 continue
-            torch.cuda.empty_cache()
-            runs[arm].append(found)
+            finally:
+                torch.cuda.empty_cache()
+            runs[arm][turn] = found
             rate = found["tokens"] / found["seconds"]
             print(f"round {turn + 1}: {arm:<22}{rate:>12,.0f} tokens/s  {found}", flush=True)
             if options.out:
                 options.out.write_text(json.dumps(runs, indent=2) + "\n")
+    if not any(runs.values()):
+        raise SystemExit("nothing was measured")
     result = summary({arm: found for arm, found in runs.items() if found})
     finish(NAME, result, ("torch", "transformers", "accelerate", "numpy"), save=options.save)
 
 
-def summary(runs: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
-    """Medians of tokens per second, and `biolm`'s over each peer's, round by round."""
-    rates = {arm: [run["tokens"] / run["seconds"] for run in found] for arm, found in runs.items()}
+def summary(runs: dict[str, dict[int, dict[str, float]]]) -> dict[str, Any]:
+    """Medians of tokens per second, and of `biolm`'s over each peer's in the rounds that have both."""
+    rates = {
+        arm: {turn: run["tokens"] / run["seconds"] for turn, run in found.items()}
+        for arm, found in runs.items()
+    }
     result: dict[str, Any] = {
         "device": torch.cuda.get_device_name(),
         "rounds": max(map(len, rates.values())),
         "bf16_tflops_per_second": round(matmul_peak(torch.device("cuda"), "bf16", seconds=1.0) / 1e12, 1),
     }
     for arm, values in rates.items():
-        result[f"tokens_per_second_{arm}"] = round(median(values))
-        result[f"memory_gib_{arm}"] = round(max(run["memory_gib"] for run in runs[arm]), 2)
-        if arm in PEERS and "biolm" in rates:
-            pairs = zip(rates["biolm"], values, strict=False)
-            result[f"ratio_{arm}"] = round(median([ours / theirs for ours, theirs in pairs]), 2)
+        result[f"tokens_per_second_{arm}"] = round(median([*values.values()]))
+        result[f"memory_gib_{arm}"] = round(max(run["memory_gib"] for run in runs[arm].values()), 2)
+        both = [turn for turn in values if turn in rates.get("biolm", {})]
+        if arm in PEERS and both:
+            ratios = [rates["biolm"][turn] / values[turn] for turn in both]
+            result[f"ratio_{arm}"] = round(median(ratios), 2)
         if arm in OURS:
-            utilization = [run["flops_utilization"] for run in runs[arm]]
+            utilization = [run["flops_utilization"] for run in runs[arm].values()]
             result[f"flops_utilization_{arm}"] = round(median(utilization), 3)
     return result
 

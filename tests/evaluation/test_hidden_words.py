@@ -15,6 +15,7 @@ from biolm.cli import main
 from biolm.corpus.reader import open_corpus
 from biolm.errors import ArtifactError
 from biolm.evaluation.hidden_words import Contender, HiddenWords, evaluate_hidden_words
+from biolm.evaluation.results import finite_json
 from biolm.evaluation.strata import texts_of
 from biolm.model.loading import load_model
 from biolm.progress import Silent
@@ -36,11 +37,14 @@ def measure(folders: list[Path], texts: list[str], **options: int) -> HiddenWord
     )
 
 
-def plain(folder: Path, text: str, passage: int) -> tuple[float, list[bool], int, int]:
+def plain(
+    folder: Path, text: str, passage: int, drawn: np.ndarray | None = None
+) -> tuple[float, list[bool], int, int]:
     """Nats of a passage's hidden words, whether each was right, their characters and tokens."""
     stock, tokenizer = AutoModelForMaskedLM.from_pretrained(folder).eval(), load_tokenizer(str(folder)).stock
     words = [found.span() for found in re.finditer(r"\S+", text)]
-    drawn = uniforms(raw_draws(len(words), purpose="hidden words", seed=0, passage=passage)) < 0.15
+    if drawn is None:
+        drawn = uniforms(raw_draws(len(words), purpose="hidden words", seed=0, passage=passage)) < 0.15
     encoded = tokenizer(text, return_offsets_mapping=True)
     ids = torch.tensor([encoded["input_ids"]])
     # A space in front belongs to the word behind it, be it a token of its own.
@@ -115,6 +119,26 @@ def test_long_passages_are_cut_into_the_same_windows_for_all(tiny_roberta: Path,
     assert found.left_out == 0
 
 
+def test_a_window_is_read_as_a_passage_is(
+    tiny_roberta: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Cut after 12 words for all, each window must cost what stock transformers says of its text alone."""
+    cut = " ".join(" ".join(TEXTS[:3]).split()[:24])
+    monkeypatch.setattr("biolm.evaluation.hidden_words._windows", lambda _: iter([(0, 12), (12, 24)]))
+    found = measure([tiny_roberta, tiny_bert], [cut])
+    words = cut.split()
+    drawn = uniforms(raw_draws(24, purpose="hidden words", seed=0)) < 0.15
+    assert drawn[:12].any()
+    assert drawn[12:].any()
+    for folder in (tiny_roberta, tiny_bert):
+        loss = 0.0
+        for part in (slice(0, 12), slice(12, 24)):
+            # A space in front, as the second window has it.
+            text = " " * (part.start > 0) + " ".join(words[part])
+            loss += plain(folder, text, 0, drawn[part])[0]
+        assert found.groups[str(folder)].sums.total[1] == pytest.approx(loss, rel=1e-5)
+
+
 def test_words_that_a_tokenizer_cannot_spell_are_left_out_for_all(tiny_roberta: Path, tiny_bert: Path):
     """The tiny BERT's vocabulary has no Greek; the tiny RoBERTa spells all bytes."""
     texts = ["αλφα the protein βητα kinase"] * 40
@@ -123,6 +147,25 @@ def test_words_that_a_tokenizer_cannot_spell_are_left_out_for_all(tiny_roberta: 
     counts = [group.sums.of("words") for group in both.groups.values()]
     assert counts[0] == counts[1] == alone.groups[str(tiny_roberta)].sums.of("words") - both.left_out
     assert 0 < both.left_out < counts[0]
+
+
+def test_words_that_a_tokenizer_drops_characters_of_are_left_out_for_all(tiny_roberta: Path, tiny_bert: Path):
+    """BERT's normalizer takes the soft hyphen away; a combining accent too, but that is part of its letter."""
+    texts = ["pro\u00adtein kinase"] * 60 + ["prote\u0301in kinase"] * 60
+    found = measure([tiny_roberta, tiny_bert], texts)
+    drawn = [uniforms(raw_draws(2, purpose="hidden words", seed=0, passage=n)) < 0.15 for n in range(120)]
+    assert found.left_out >= sum(first for first, _ in drawn[:60]) > 0
+    vocabulary = load_tokenizer(str(tiny_bert)).stock
+    if vocabulary.unk_token not in vocabulary.tokenize("prote\u0301in"):
+        assert found.left_out == sum(first for first, _ in drawn[:60])
+
+
+def test_one_document_and_none_are_strict_json(tiny_roberta: Path):
+    names = {str(tiny_roberta): "m"}
+    for texts in (["the protein binds"] * 3, ["", " "]):
+        found = finite_json(measure([tiny_roberta], texts).as_json(names))
+        assert json.loads(json.dumps(found, allow_nan=False)) == found
+        assert found["models"][0]["bits_per_character"]["low"] is None
 
 
 def test_strange_texts_end_in_numbers(tiny_roberta: Path, tiny_bert: Path, tiny_modernbert: Path):
@@ -180,6 +223,9 @@ def test_other_tokenizers_need_the_texts(
     with pytest.raises(SystemExit) as end:
         main(["evaluate", str(tiny_roberta), str(roberta_tokens.folder), "--compare", str(tiny_bert)])
     assert end.value.code == 2
-    assert "corpus" in capsys.readouterr().err
+    assert (
+        f"--compare {tiny_bert}, of another tokenizer, needs papers and their texts"
+        in capsys.readouterr().err
+    )
     with pytest.raises(ArtifactError):
         open_corpus(roberta_tokens.folder)

@@ -9,7 +9,7 @@ from engine import CPU, FAMILIES, Gradients, config_of, gradients_of, passages, 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from biolm.model.device import resolve_precision
+from biolm.model.device import resolve_precision, resolve_row_tokens
 from biolm.model.masked_lm import cross_entropy_sum
 from biolm.model.training_forward import aligned_logits
 from biolm.training.guard import Guard, LossScale
@@ -170,3 +170,9 @@ def test_a_decoder_whose_columns_are_filled_up_gives_the_same_loss_and_gradients
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs)
     assert (filled.argmax(1) == plain.argmax(1)).all()
+
+
+def test_rows_are_larger_on_a_gpu_unless_given():
+    assert resolve_row_tokens(None, CPU) == 4096
+    assert resolve_row_tokens(None, torch.device("cuda")) == 16384
+    assert resolve_row_tokens(300, torch.device("cuda")) == 300

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from biolm.cli.options import CorpusPlace, LocalPath, column_options, progress_f
 
 if TYPE_CHECKING:
     from biolm.corpus.places import Place
+    from biolm.corpus.reader import Corpus
 
 logger = logging.getLogger(__name__)
 
@@ -85,14 +86,16 @@ logger = logging.getLogger(__name__)
 )
 @click.option("--tokenizer", default=None, help="Tokenizer, where the model's folder holds none.")
 @click.option(
-    "--limit", type=click.IntRange(min=1), default=None, help="Measure only the first so many windows."
+    "--limit",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Measure only the first so many windows and their passages.",
 )
 @click.option(
     "--max-row-tokens",
     type=click.IntRange(min=1),
-    default=4096,
-    show_default=True,
-    help="Tokens computed at once; changes memory, not results.",
+    default=None,
+    help="Tokens computed at once; changes memory, not results.  [default: 4,096 on a CPU, 16,384 on a GPU]",
 )
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @column_options
@@ -113,7 +116,7 @@ def evaluate(
     benchmarks: tuple[Path, ...],
     tokenizer: str | None,
     limit: int | None,
-    max_row_tokens: int,
+    max_row_tokens: int | None,
     device: str,
     text_column: str | None,
     document_column: str | None,
@@ -121,27 +124,19 @@ def evaluate(
 ) -> None:
     """Measure MODEL (folder or Hub name) on CORPUS (a corpus, its token store, or data of others: `biolm tokenize`).
 
-    15 % of the tokens are hidden, the same for all models; loss, perplexity, recall and more (docs/formats.md)
-    stand with 95 % intervals over documents, beside a baseline that knows only token frequencies.
+    15 % of the tokens are hidden, the same for all models of one tokenizer; loss, perplexity, recall and more
+    (docs/formats.md) stand with 95 % intervals over documents, beside a baseline that knows only token frequencies.
     """
     from biolm.cli.tokenize import tokens_of
-    from biolm.corpus.reader import open_corpus
-    from biolm.errors import ArtifactError, ConfigError
+    from biolm.errors import ConfigError
     from biolm.evaluation.hidden_words import Contender, evaluate_hidden_words
     from biolm.evaluation.leakage import leakage_json
-    from biolm.evaluation.masked import PositionSink
+    from biolm.evaluation.masked import PositionSink, passages_within
     from biolm.evaluation.masked import evaluate as measure
     from biolm.evaluation.predictions import check_predictions_path, predictions_file
-    from biolm.evaluation.results import results_json
-    from biolm.evaluation.spans import SpanLabels, parts_of_speech, read_spans
-    from biolm.evaluation.strata import (
-        STRATA_BY_WORD,
-        Stratum,
-        columns_of,
-        ids_seen,
-        seen_documents,
-        texts_of,
-    )
+    from biolm.evaluation.results import finite_json, results_json
+    from biolm.evaluation.spans import PartsOfSpeech, SpanFile, Spans, span_strata
+    from biolm.evaluation.strata import SeenDocument, Stratum, columns_of, texts_of
     from biolm.model.device import choose_device
     from biolm.model.loading import has_head, load_model
     from biolm.publishing.examples import Examples
@@ -150,62 +145,58 @@ def evaluate(
     from biolm.tokens.tokenizer import resolve_model
     from biolm.tokens.words import word_table_or_none
 
+    # What is wrong with the command is said before anything that takes long.
     if save_predictions is not None:
         check_predictions_path(save_predictions)
-    if "section" in by or len(set(by)) < len(by):
-        raise ConfigError("--by section is always given, and another column once; leave the repeated one out")
-    if len({path.stem for path in span_files}) < len(span_files):
-        raise ConfigError("two files of --spans have one name, which their figures go by; rename one")
+    asked = [*by, *(["part_of_speech"] if pos else []), *(path.stem for path in span_files)]
+    asked += [SeenDocument.name] if seen else []
+    _check_names(asked)
     if benchmarks and not leakage:
         raise ConfigError("--benchmark says where to look for leakage; give --leakage too")
+    if out is not None:
+        check_report_folder(out)
     where = choose_device(device)
     progress = progress_for(quiet or as_json)
     folder, own = resolve_model(model, tokenizer)
-    models: dict[str, Any] = {"model": load_model(folder).to(where)}
-    names: dict[str, str | None] = {"model": model}
     others = {another: resolve_model(another, tokenizer, instead=True) for another in compare}
     alike = {
         another: theirs.vocabulary.hash == own.vocabulary.hash for another, (_, theirs) in others.items()
     }
-    texts_needed = not all(alike.values()) or by or pos or span_files or seen
-    texts = open_corpus(corpus) if texts_needed else None
+    needs = [f"--compare {another}, of another tokenizer," for another in compare if not alike[another]]
+    needs += [f"--by {name}" for name in by] + ["--pos"] * bool(pos) + ["--spans"] * bool(span_files)
+    texts = _corpus_for([*needs, *(["--seen"] * bool(seen))], corpus, look=bool(benchmarks))
+    sources: dict[str, Spans] = {}
+    if pos:
+        sources["part_of_speech"] = PartsOfSpeech(pos)
+    if texts is not None and span_files:
+        texts.files(split)  # or there is no such split
+        passages = texts.manifest["splits"][split]["passages"]
+        sources |= {path.stem: SpanFile(path, passages) for path in span_files}
+
+    models: dict[str, Any] = {"model": load_model(folder).to(where)}
+    names: dict[str, str | None] = {"model": model}
     store = tokens_of(corpus, own, progress, TextColumns(text=text_column, document=document_column))
     contenders = {"model": Contender(models["model"], own)}
     for place, (another, (other, theirs)) in enumerate(others.items()):
         name = f"compare {place}"
         counts = store.unigram_counts() if alike[another] else None
-        if alike[another] and not has_head(other):
-            logger.info("%s has no language-model head: it gets one that knows the unigrams", another)
         contenders[name] = Contender(load_model(other, unigram_counts=counts).to(where), theirs)
         names[name] = another
         if alike[another]:
             models[name] = contenders[name].model
+            if not has_head(other):
+                logger.info("%s has no language-model head: it gets one that knows the unigrams", another)
     words = word_table_or_none(own)
-    if benchmarks and texts is None:
-        with suppress(ArtifactError):  # tokens alone, or data of others: no papers to look for
-            texts = open_corpus(corpus)
-    leaks = leakage_json(store, split, own, benchmarks, texts) if leakage else None
+    data = store.split(split)
+    count = passages_within(models, store, split, limit)
     strata: list[Stratum] = []
     if texts is not None:
         strata += columns_of(texts, split, by)
-        if pos:
-            spans = parts_of_speech(pos, texts_of(texts, split))
-            strata.append(
-                SpanLabels("part_of_speech", store.split(split), own, texts_of(texts, split), spans)
-            )
-        for path in span_files:
-            spans = read_spans(path, texts_of(texts, split))
-            strata.append(SpanLabels(path.stem, store.split(split), own, texts_of(texts, split), spans))
+        if sources:
+            strata += span_strata(data, own, islice(texts_of(texts, split), count), sources)
         if seen:
-            strata.append(seen_documents(texts, split, ids_seen(seen)))
-    given = [stratum.name for stratum in strata]
-    if len(set(given) | {"section", *STRATA_BY_WORD}) < len(given) + 1 + len(STRATA_BY_WORD):
-        raise ConfigError(
-            f"two ways of dividing have one name ({', '.join(given)}); rename a file of --spans"
-        )
-    if out is not None:
-        check_report_folder(out)
-    data = store.split(split)
+            strata.append(SeenDocument(texts, split, seen))
+    leaks = leakage_json(store, split, own, benchmarks, texts) if leakage else None
     with predictions_file(save_predictions, data, own) if save_predictions else nullcontext() as predictions:
         sinks: list[PositionSink] = [predictions] if predictions else []
         examples = None
@@ -225,15 +216,11 @@ def evaluate(
         )
     results = results_json(measured, split=split, names=names)
     if len(contenders) > len(models) and texts is not None:
-        pairs = zip(map(int, data.documents), texts_of(texts, split), strict=True)
+        pairs = islice(zip(map(int, data.documents), texts_of(texts, split), strict=True), count)
         hidden = evaluate_hidden_words(
-            contenders,
-            islice(pairs, limit),
-            progress,
-            count=min(len(data), limit or len(data)),
-            max_row_tokens=max_row_tokens,
+            contenders, pairs, progress, count=count, max_row_tokens=max_row_tokens
         )
-        results["hidden_words"] = hidden.as_json(names)
+        results["hidden_words"] = finite_json(hidden.as_json(names))
     if leaks is not None:
         results["leakage"] = leaks
     if out is not None:
@@ -250,7 +237,7 @@ def evaluate(
         **{result["model"]: result for result in compared},
         "unigram baseline": results["unigram"],
     }
-    results_table(named, title=f"{split} split of {last_name(corpus)}")
+    results_table(named, title=f"{split} split of {last_name(corpus)}", strata=asked)
     for result in compared:
         lines = [
             f"{name} {value['value']:+.4f} [{value['low']:+.4f}, {value['high']:+.4f}], p {value['p']:.3f}"
@@ -267,6 +254,38 @@ def evaluate(
         click.echo(f"report  {out / 'report.html'}")
     if save_predictions:
         click.echo(f"predictions  {save_predictions}")
+
+
+def _check_names(asked: list[str]) -> None:
+    """Raise ConfigError where figures would go by one name twice, or by that of figures that are always given."""
+    from biolm.errors import ConfigError
+    from biolm.evaluation.strata import STRATA_BY_WORD
+
+    taken = {"section", *STRATA_BY_WORD}
+    for name in asked:
+        if name in taken:
+            raise ConfigError(
+                f"figures by {name} are given already; leave out the second --by, or rename a file of --spans"
+            )
+        taken.add(name)
+
+
+def _corpus_for(needs: list[str], place: "Place", *, look: bool) -> "Corpus | None":
+    """The corpus that `place` is: where something needs it, or `look` asks whether it is one. Raises ArtifactError."""
+    from biolm.corpus.places import kind_at, spelled
+    from biolm.corpus.reader import KIND, open_corpus
+    from biolm.errors import ArtifactError
+    from biolm.tokens.hub_dataset import parse_address
+
+    if not needs and not look:
+        return None
+    if (isinstance(place, Path) or parse_address(place) is None) and kind_at(place) == KIND:
+        return open_corpus(place)
+    if needs:
+        raise ArtifactError(
+            f"{needs[0]} needs papers and their texts, and {spelled(place)} is no corpus of biolm's; give the corpus"
+        )
+    return None
 
 
 def _runs_of(results: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:

@@ -27,9 +27,9 @@ from biolm.evaluation.pseudo_likelihood import METRICS
 @click.option(
     "--max-row-tokens",
     type=click.IntRange(min=1),
-    default=4096,
-    show_default=True,
-    help="Tokens computed at once; changes speed and memory, not the scores.",
+    default=None,
+    help="Tokens computed at once; changes speed and memory, not the scores.  [default: 4,096 on a CPU, 16,384 on a "
+    "GPU]",
 )
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 def score(
@@ -39,7 +39,7 @@ def score(
     words: bool,
     as_json: bool,
     tokenizer: str | None,
-    max_row_tokens: int,
+    max_row_tokens: int | None,
     device: str,
 ) -> None:
     """Give the pseudo-log-likelihood of each line of FILE (- for standard input) under MODEL (folder or Hub name).

@@ -1,5 +1,6 @@
 """Tables for people."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -14,31 +15,41 @@ METRICS = (
 )
 
 
-def results_table(results: dict[str, dict[str, Any]], *, title: str) -> None:
-    """Print evaluations (name → object with `overall` and `sections`) side by side, with 95 % intervals."""
+def results_table(results: dict[str, dict[str, Any]], *, title: str, strata: Sequence[str] = ()) -> None:
+    """Print evaluations (name → object with `overall` and `sections`) side by side, with 95 % intervals.
+
+    `strata`: names of those in `strata` to print too.
+    """
     table = Table(title=title, title_justify="left", pad_edge=False)
-    table.add_column("text")
+    table.add_column("text", no_wrap=True)
     table.add_column("model", overflow="fold")
     for _, heading, _ in METRICS:
         table.add_column(heading, justify="right")
     table.add_column("masked tokens", justify="right")
     table.add_column("documents", justify="right")
     first = next(iter(results.values()))
-    groups = ["overall", *first["sections"]]
-    for group in groups:
-        for place, (name, result) in enumerate(results.items()):
-            values = result["overall"] if group == "overall" else result["sections"].get(group)
+
+    def add(label: str, groups: list[tuple[str, dict[str, Any] | None]]) -> None:
+        for place, (name, values) in enumerate(groups):
             if values is None:
                 continue
             cells = [_cell(values[key], form) for key, _, form in METRICS]
             table.add_row(
-                group.replace("_", " ") if place == 0 else "",
+                Text(label.replace("_", " ")) if place == 0 else "",
                 Text(name),
                 *cells,
                 f"{values['masked_tokens']:,}" if place == 0 else "",
                 f"{values['documents']:,}" if place == 0 else "",
             )
         table.add_section()
+
+    add("overall", [(name, result["overall"]) for name, result in results.items()])
+    for section in first["sections"]:
+        add(section, [(name, result["sections"].get(section)) for name, result in results.items()])
+    for stratum in strata:
+        for label in first["strata"][stratum]:
+            groups = [(name, result["strata"][stratum].get(label)) for name, result in results.items()]
+            add(f"{stratum}: {label}", groups)
     wide_console().print(table)
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from biolm.errors import InputError
 from biolm.evaluation.tally import document_weights, with_interval
+from biolm.model.device import resolve_row_tokens
 from biolm.model.families import token_limit
 from biolm.model.masked_lm import AskedRow, packed_logits
 from biolm.tokens.tokenizer import Tokenizer
@@ -93,16 +94,17 @@ def answer(
     *,
     max_pieces: int = 3,
     beam: int = 20,
-    max_row_tokens: int = 4096,
+    max_row_tokens: int | None = None,
 ) -> Answered:
     """Search the blanks of one probe. `max_pieces`: of each blank at most; `beam`: fillings kept at each piece.
 
     Raises InputError for a prompt longer than the model takes.
     """
     model.eval()
+    budget = resolve_row_tokens(max_row_tokens, model.device)
     found: dict[tuple[str, ...], Filling] = {}
     for sizes in itertools.product(range(1, max_pieces + 1), repeat=probe.prompt.count(BLANK)):
-        for filling in _search(model, tokenizer, probe.prompt, sizes, beam, max_row_tokens):
+        for filling in _search(model, tokenizer, probe.prompt, sizes, beam, budget):
             known = found.get(filling.texts)
             if known is None or filling.score > known.score:
                 found[filling.texts] = filling

@@ -1,14 +1,17 @@
-"""Models of different tokenizers on the same hidden words: bits a character, which any two can be compared by.
+"""Models of different tokenizers on the same hidden words, in bits a character.
 
-A word is here what stands between spaces, since tokens do not go across them; 15 % of the words are hidden, each with
-all its tokens shown as the mask token. A word costs the sum of its tokens' losses, all predicted at once, divided
-by its characters. Which words are hidden follows from the text alone. Left out, for all models, are words that one of
-the tokenizers cannot spell (its unknown token) or does not keep apart from their neighbours.
+A word is here what stands between spaces, which tokens seldom go across. 15 % of the words are hidden, drawn from the
+passage's number and the word's, each with all its tokens shown as the mask token. A word costs the sum of its tokens'
+losses, all predicted at once, divided by its characters. Left out, for all models, are words that one of the
+tokenizers cannot spell (its unknown token), does not keep apart from their neighbours, or drops characters of
+(combining marks aside).
 
-A tokenizer that puts everything in lower case, or takes accents away, leaves its model less to predict.
+What stays unequal: a model sees how many tokens a hidden word has, and those depend on its tokenizer; one that
+puts everything in lower case, or takes accents away, leaves its model less to predict.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -21,11 +24,13 @@ from biolm.batches.counters import raw_draws, uniforms
 from biolm.batches.packing import pack_lengths
 from biolm.evaluation.quantities import quantities
 from biolm.evaluation.tally import ByDocument, Group, Sums, differences, estimates
+from biolm.model.device import resolve_row_tokens
 from biolm.model.families import token_limit
 from biolm.model.masked_lm import AskedRow, score_row
 from biolm.model.memory import keep_large_blocks
 from biolm.progress import Progress
 from biolm.tokens.tokenizer import Tokenizer
+from biolm.tokens.words import word_table_or_none
 
 RATE = 0.15
 SEED = 0
@@ -67,7 +72,7 @@ class HiddenWords:
             model: dict[str, Any] = {
                 "model": names[name],
                 **{metric: measured[metric] for metric in METRICS},
-                "tokens": int(group.sums.total[0]),
+                "tokens": group.sums.of("tokens"),
             }
             if group is not first:
                 difference = differences(first.sums, group.sums, group.documents)
@@ -90,9 +95,9 @@ def evaluate_hidden_words(
     progress: Progress,
     *,
     count: int | None = None,
-    max_row_tokens: int = 4096,
+    max_row_tokens: int | None = None,
 ) -> HiddenWords:
-    """Hide the same words of (document, text) from all models, in one pass and memory that does not grow.
+    """Hide the same words of (document, text) from all models, in one pass. Memory grows by a number a document.
 
     Passages longer than one of the models takes are measured in windows, the same for all. `count`: passages to come.
     """
@@ -100,16 +105,21 @@ def evaluate_hidden_words(
     sums = {name: Sums() for name in contenders}
     documents: set[int] = set()
     left_out = done = 0
-    for contender in contenders.values():
+    characters = {}
+    for name, contender in contenders.items():
         contender.model.eval()
+        table = word_table_or_none(contender.tokenizer)
+        characters[name] = None if table is None else table.characters()
     progress.start("hidden words", count, "passages")
     passages = iter(passages)
     while block := list(islice(passages, PASSAGES_AT_ONCE)):
         texts = [text for _, text in block]
-        cuts = {name: _cut(contender.tokenizer, texts) for name, contender in contenders.items()}
+        cuts = {
+            name: _cut(contender.tokenizer, characters[name], texts) for name, contender in contenders.items()
+        }
         windows: dict[str, list[_Window]] = {name: [] for name in contenders}
         for place, (document, text) in enumerate(block):
-            words = np.array([found.span() for found in _WORD.finditer(text)]).reshape(-1, 2)
+            words = np.array([found.span() for found in _WORD.finditer(text)], np.int64).reshape(-1, 2)
             own = {name: cut[place].by_word(words) for name, cut in cuts.items()}
             drawn = (
                 uniforms(raw_draws(len(words), purpose="hidden words", seed=SEED, passage=done + place))
@@ -125,7 +135,8 @@ def evaluate_hidden_words(
             shown = sum(int(hidden[begin:end].sum()) for begin, end in found)
             left_out += int(drawn.sum()) - shown
         for name, contender in contenders.items():
-            _score(contender, windows[name], max_row_tokens, sums[name])
+            budget = resolve_row_tokens(max_row_tokens, contender.model.device)
+            _score(contender, windows[name], budget, sums[name])
         done += len(block)
         progress.update(done)
     progress.finish(f"{left_out:,} words could not be hidden from all models alike")
@@ -176,6 +187,9 @@ class _Cut:
     ids: NDArray[np.int64]
     spans: NDArray[np.int64]
     unknown: int | None
+    spelled: NDArray[np.int64] | None
+    """(tokens,) characters that each spells, where that can be told."""
+    text: str
 
     def by_word(self, words: NDArray[np.int64]) -> _ByWord:
         """Sorted into the words (words, 2) of the text; tokens behind the last one are of none."""
@@ -185,18 +199,27 @@ class _Cut:
         last = np.searchsorted(words[:, 0], self.spans[:, 1], side="left") - 1
         inside = first < count
         whole = np.ones(count + 1, bool)
-        whole[np.minimum(first[(last > first) & inside], count)] = False
-        whole[np.minimum(last[(last > first) & inside], count)] = False
+        across = (last > first) & inside
+        # Words between the two have no token of their own, and so are not whole either.
+        whole[first[across]] = whole[last[across]] = False
         if self.unknown is not None:
             whole[first[self.ids == self.unknown]] = False
         sizes = np.bincount(first[inside], minlength=count)
         whole[:count] &= sizes > 0
+        if self.spelled is not None:
+            letters = np.array([not unicodedata.category(one).startswith("M") for one in self.text] + [False])
+            before = np.concatenate([[0], np.cumsum(letters)])
+            spelled = np.bincount(first[inside], weights=self.spelled[inside], minlength=count)
+            whole[:count] &= spelled >= before[words[:, 1]] - before[words[:, 0]]
         return _ByWord(self.ids, np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64), whole[:count])
 
 
-def _cut(tokenizer: Tokenizer, texts: Sequence[str]) -> list[_Cut]:
+def _cut(tokenizer: Tokenizer, characters: NDArray[np.int64] | None, texts: Sequence[str]) -> list[_Cut]:
     unknown = tokenizer.stock.unk_token_id
-    return [_Cut(aligned.ids, aligned.spans, unknown) for aligned in tokenizer.encode_aligned(texts)]
+    return [
+        _Cut(own.ids, own.spans, unknown, None if characters is None else characters[own.ids], text)
+        for own, text in zip(tokenizer.encode_aligned(texts), texts, strict=True)
+    ]
 
 
 def _windows(passages: Sequence[tuple[_ByWord, int]]) -> Iterator[tuple[int, int]]:

@@ -89,13 +89,17 @@ def leakage_json(
     papers = {}
     named = {str(path): pmids_of(path) for path in benchmarks}
     if corpus is not None and any(named.values()):
-        there = {where: {own for ids in paper_ids(corpus, where) for own in ids} for where in places}
+        wanted = {f"pmid:{pmid}" for pmids in named.values() for pmid in pmids}
+        there = {
+            where: {own for ids in paper_ids(corpus, where) for own in wanted.intersection(ids)}
+            for where in places
+        }
         for name, pmids in named.items():
-            if pmids:
-                found_ids = {f"pmid:{pmid}" for pmid in pmids}
+            own = {f"pmid:{pmid}" for pmid in pmids}
+            if own:
                 papers[name] = {
-                    "named": len(pmids),
-                    **{where: len(found_ids & known) for where, known in there.items()},
+                    "named": len(own),
+                    **{where: len(own & known) for where, known in there.items()},
                 }
     return {"run_words": RUN, "near": NEAR, "training": training, "benchmarks": found, "papers": papers}
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.batches.examples import cut_examples
+from biolm.batches.examples import Examples, cut_examples
 from biolm.batches.packing import PackedRow
 from biolm.batches.steps import evaluation_rows
 from biolm.errors import InputError
@@ -27,14 +27,29 @@ from biolm.evaluation.strata import (
 )
 from biolm.evaluation.tally import ByDocument, Group, Sums
 from biolm.evaluation.unigram import Unigram
+from biolm.model.device import resolve_row_tokens
 from biolm.model.families import token_limit
 from biolm.model.masked_lm import Scores, score_row
 from biolm.model.memory import keep_large_blocks
 from biolm.progress import Progress
-from biolm.tokens.store import TokenStore
+from biolm.tokens.store import TokenSplit, TokenStore
 from biolm.tokens.words import WordTable
 
 logger = logging.getLogger(__name__)
+
+
+def passages_within(models: Mapping[str, Any], store: TokenStore, split: str, limit: int | None) -> int:
+    """How many passages of a split, from the first on, an evaluation of so many windows looks at."""
+    data = store.split(split)
+    if limit is None:
+        return len(data)
+    examples = _windows(models, store, data)
+    return int(examples.passages[min(limit, len(examples)) - 1]) + 1 if len(examples) else 0
+
+
+def _windows(models: Mapping[str, Any], store: TokenStore, data: TokenSplit) -> Examples:
+    longest = min([token_limit(model.config) for model in models.values()] or [512])
+    return cut_examples(data, store.vocabulary, max_tokens=longest)
 
 
 class PositionSink(Protocol):
@@ -79,7 +94,7 @@ def evaluate(
     split: str,
     progress: Progress,
     *,
-    max_row_tokens: int = 4096,
+    max_row_tokens: int | None = None,
     limit: int | None = None,
     predictions: Sequence[PositionSink] = (),
     words: WordTable | None = None,
@@ -94,8 +109,7 @@ def evaluate(
     """
     keep_large_blocks()
     data = store.split(split)
-    longest = min([token_limit(model.config) for model in models.values()] or [512])
-    examples = cut_examples(data, store.vocabulary, max_tokens=longest)
+    examples = _windows(models, store, data)
     count = len(examples) if limit is None else min(limit, len(examples))
     unigram = Unigram(store.unigram_counts())
     keys = None if words is None else WordKeys(words)
@@ -111,7 +125,8 @@ def evaluate(
         model.eval()
     progress.start("evaluate", count, "windows")
     done = 0
-    for row in evaluation_rows(examples, max_row_tokens=max_row_tokens, limit=limit):
+    budgets = [resolve_row_tokens(max_row_tokens, model.device) for model in models.values()]
+    for row in evaluation_rows(examples, max_row_tokens=min(budgets, default=4096), limit=limit):
         passages = examples.passages[row.examples]
         of_row = None if keys is None else keys.of_row(row, examples)
         of_tokens = {

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from biolm.model.device import resolve_row_tokens
 from biolm.model.families import token_limit
 from biolm.model.masked_lm import AskedRow, score_row
 from biolm.model.memory import keep_large_blocks
@@ -76,7 +77,7 @@ def pseudo_log_likelihoods(
     texts: Iterable[str],
     *,
     metric: Metric = "within-word-l2r",
-    max_row_tokens: int = 4096,
+    max_row_tokens: int | None = None,
 ) -> Iterator[ScoredText]:
     """Score texts one after the other, in memory that does not grow with them.
 
@@ -86,7 +87,7 @@ def pseudo_log_likelihoods(
     model.eval()
     limit = token_limit(model.config) - len(tokenizer.vocabulary.prefix) - len(tokenizer.vocabulary.suffix)
     waiting: deque[_Pending] = deque()
-    row = _Row(tokenizer.vocabulary, max_row_tokens)
+    row = _Row(tokenizer.vocabulary, resolve_row_tokens(max_row_tokens, model.device))
     for text, aligned in _aligned(tokenizer, texts):
         pending = _Pending(text, aligned)
         waiting.append(pending)

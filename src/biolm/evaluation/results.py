@@ -47,7 +47,7 @@ def results_json(
             {"model": names[key], **measured[key].as_json(), "difference": _difference(model, measured[key])}
             for key in others
         ]
-    finished: dict[str, Any] = _finite(results)
+    finished: dict[str, Any] = finite_json(results)
     return finished
 
 
@@ -61,10 +61,10 @@ def _difference(model: Measured, other: Measured) -> dict[str, Any]:
     }
 
 
-def _finite(value: Any) -> Any:
+def finite_json(value: Any) -> Any:
     """The same JSON value with NaN and infinity as None: strict JSON has neither."""
     if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
+        return {key: finite_json(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_finite(inner) for inner in value]
+        return [finite_json(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

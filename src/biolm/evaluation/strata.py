@@ -4,7 +4,7 @@ A stratum gives every masked token of a row one of a few labels; `biolm.evaluati
 """
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +18,7 @@ from biolm.batches.packing import PackedRow
 from biolm.corpus.holdout import NER_PAPERS, read_held_out
 from biolm.corpus.minhash import mixed
 from biolm.corpus.reader import Corpus, open_corpus
+from biolm.errors import InputError
 from biolm.tokens.store import SECTIONS, TokenSplit
 from biolm.tokens.words import WordTable
 
@@ -118,7 +119,10 @@ class Stratum(Protocol):
     """One way of dividing masked tokens."""
 
     name: str
-    labels: tuple[str, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What they are divided into."""
 
     def codes(self, masked: MaskedTokens) -> NDArray[np.int64]:
         """(masked,) places in `labels`, of which there are at most 64."""
@@ -174,23 +178,28 @@ def columns_of(corpus: Corpus, split: str, names: Sequence[str]) -> list[Column]
     return [Column(name, values(name)) for name in names]
 
 
+IDS = ("pmid", "pmcid", "doi")
+"""Columns that name a paper."""
+
+
 class SeenDocument:
-    """By whether the paper is one of those that a model was trained on."""
+    """By whether the paper is one of those that a model was trained on; a paper without ids may be any."""
 
-    name = "document"
-    labels: tuple[str, ...] = ("unseen", "seen")
+    name = "seen_in_training"
+    labels: tuple[str, ...] = ("unseen", "seen", UNKNOWN)
 
-    def __init__(self, seen: NDArray[np.bool_]) -> None:
-        """seen: (passages,)."""
-        self._seen = seen.astype(np.int64)
+    def __init__(self, corpus: Corpus, split: str, trained_on: str) -> None:
+        """`trained_on`: a text file of ids, one a line, @ner, or a corpus, whose training split is read once.
+
+        Memory: the ids of the measured split. Raises InputError, ArtifactError.
+        """
+        own = list(paper_ids(corpus, split))
+        seen = seen_of({one for ids in own for one in ids}, trained_on)
+        self._codes = np.array([2 if not ids else int(not seen.isdisjoint(ids)) for ids in own], np.int64)
 
     def codes(self, masked: MaskedTokens) -> NDArray[np.int64]:
         """By passage."""
-        return self._seen[masked.passage]
-
-
-IDS = ("pmid", "pmcid", "doi")
-"""Columns that name a paper."""
+        return self._codes[masked.passage]
 
 
 def paper_ids(corpus: Corpus, split: str) -> Iterator[tuple[str, ...]]:
@@ -200,22 +209,21 @@ def paper_ids(corpus: Corpus, split: str) -> Iterator[tuple[str, ...]]:
             yield tuple(f"{kind}:{row[kind]}" for kind in IDS if row[kind] is not None)
 
 
+def seen_of(wanted: set[str], trained_on: str) -> set[str]:
+    """Those of some ids that a text file names, or that the training split of a corpus has."""
+    if Path(trained_on).is_file() or trained_on.lower() == NER_PAPERS:
+        return wanted.intersection(read_held_out(Path(trained_on), "--seen"))
+    if "://" not in trained_on and not Path(trained_on).exists():
+        raise InputError(
+            f"--seen {trained_on} does not exist; give a text file of ids, a corpus, or {NER_PAPERS}"
+        )
+    return {one for ids in paper_ids(open_corpus(trained_on), "train") for one in wanted.intersection(ids)}
+
+
 def texts_of(corpus: Corpus, split: str) -> Iterator[str]:
     """The texts of a split, in order."""
     for batch in corpus.iter_batches(split, ["text"]):
         yield from batch.column(0).to_pylist()
-
-
-def ids_seen(place: str) -> set[str]:
-    """The ids of a text file's papers, or of those in a corpus's training split. Raises InputError, ArtifactError."""
-    if Path(place).is_file() or place.lower() == NER_PAPERS:
-        return set(read_held_out(Path(place), "--seen"))
-    return {own for ids in paper_ids(open_corpus(place), "train") for own in ids}
-
-
-def seen_documents(corpus: Corpus, split: str, seen: Set[str]) -> SeenDocument:
-    """`seen`: ids of papers, as `paper_ids` gives them."""
-    return SeenDocument(np.fromiter((not seen.isdisjoint(ids) for ids in paper_ids(corpus, split)), bool))
 
 
 class PiecesPerWord:

@@ -31,7 +31,7 @@ STRATA = {
     "word_frequency": "By how often the word occurs in the training split",
     "pieces_per_word": "By the number of tokens that the word is cut into",
     "part_of_speech": "By part of speech",
-    "document": "By whether the paper was seen in training",
+    "seen_in_training": "By whether the paper was seen in training",
 }
 
 

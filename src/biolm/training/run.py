@@ -21,7 +21,7 @@ from biolm.artifacts import (
 )
 from biolm.errors import ArtifactError, ConfigError, ModelError
 from biolm.hub import resolve_folder
-from biolm.model.device import choose_device
+from biolm.model.device import choose_device, resolve_row_tokens
 from biolm.model.folder import save_model
 from biolm.model.loading import has_head, load_model
 from biolm.progress import Progress
@@ -70,6 +70,7 @@ def pretrain(
     if store.vocabulary.hash != tokenizer.vocabulary.hash:
         raise ModelError(f"{store.folder} was tokenized by another tokenizer than {tokenizer.name}")
     ranks = ranks or Ranks(choose_device(config.device))
+    config = _with_row_tokens(config, run, ranks)
     if "train" not in store.splits:
         raise ArtifactError(f"{store.name} has no training split; {store.remedy}")
     started = _started_with(store, base, folder, config, recipe)
@@ -145,6 +146,14 @@ def pretrain(
                     trained=facts,
                 )
     return model_folder
+
+
+def _with_row_tokens(config: PretrainConfig, run: Path, ranks: Ranks) -> PretrainConfig:
+    """Where none is given, `max_row_tokens` of the run that goes on, on whatever device; of a new one, the device's."""
+    if config.max_row_tokens is not None:
+        return config
+    before = read_run(run)["config"].get("max_row_tokens") if _is_run(run) else None
+    return dataclasses.replace(config, max_row_tokens=before or resolve_row_tokens(None, ranks.device))
 
 
 def check_out(run: Path, *, resume: bool) -> None:
