@@ -155,6 +155,11 @@ def test_evaluate_says_what_leaks(
             main(["evaluate", str(tiny_roberta), str(tiny_corpus), "--limit", "5", "--quiet", *arguments])
         return end.value.code, *capsys.readouterr()
 
+    gold = tmp_path / "gold.txt"
+    gold.write_text("7|t|the gene\n7|a|the protein\n")
+    code, out, _ = run("--leakage", "--benchmark", str(gold))
+    assert code == 0
+    assert f"{gold}: of 1 papers 0 in the train split, 0 in the test split" in out
     code, out, _ = run("--leakage", "--benchmark", str(file))
     assert code == 0
     assert "test split: of" in out

@@ -69,6 +69,30 @@ def made(tiny_roberta: Path, roberta_tokens, tmp_path_factory: pytest.TempPathFa
         words=words,
     )
     results = results_json(measured, split="test", names={"model": HOSTILE, "compare": "the base"})
+    estimate = {"value": 1.5, "low": 1.25, "high": None}
+    results["hidden_words"] = {
+        **{"words": 1234, "characters": 5678, "documents": 9, "left_out": 1, "rate": 0.15, "seed": 0},
+        "models": [
+            {"model": HOSTILE, "bits_per_character": estimate, "whole_word_recall": estimate, "tokens": 77},
+            {
+                "model": "a|b",
+                "bits_per_character": estimate,
+                "whole_word_recall": estimate,
+                "tokens": 78,
+                "difference": dict.fromkeys(
+                    ("bits_per_character", "whole_word_recall"), {**estimate, "high": 2.0, "p": None}
+                ),
+            },
+        ],
+    }
+    overlap = {"passages": 40, "exact": 1, "near": 2, "touched": 3, "near_share": 0.05}
+    results["leakage"] = {
+        "run_words": 13,
+        "near": 0.5,
+        "training": overlap,
+        "benchmarks": {HOSTILE: {"train": overlap, "test": overlap}},
+        "papers": {HOSTILE: {"named": 12, "train": 3, "test": 4}},
+    }
     out = tmp_path_factory.mktemp("report")
     lines = [{"step": n, "train/loss": 5 - n / 10, "validation/loss": 5.0} for n in range(1, 5)]
     write_report(out, results, examples.passages, {HOSTILE: lines})
@@ -146,7 +170,8 @@ def test_markdown_tables_hold_together(made):
     """Whatever a model is called."""
     text = (made[2] / "report.md").read_text()
     tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
-    assert len(tables) == 2 + 1 + len(made[0]["strata"])
+    assert len(tables) == 2 + 1 + len(made[0]["strata"]) + 2  # across tokenizers, leakage
+    assert "3 have passages in the train split, 4 have passages in the test split." in text
     for lines in tables:
         counts = {len(re.findall(r"(?<!\\)\|", line)) for line in lines}
         assert len(counts) == 1, lines

@@ -324,6 +324,17 @@ def test_a_run_goes_on_only_with_settings_that_do_not_reach_its_weights(
     assert folder_bytes(finished) == before
 
 
+def test_a_run_keeps_the_row_size_that_it_began_with(
+    tiny_roberta: Path, roberta_tokens, finished: Path, tmp_path: Path
+):
+    """Where none is given: whatever device goes on with it, or whatever the default was when it began."""
+    before = folder_bytes(finished)
+    start(tiny_roberta, roberta_tokens, finished, max_row_tokens=None)
+    assert folder_bytes(finished) == before
+    start(tiny_roberta, roberta_tokens, tmp_path / "new", max_row_tokens=None, max_steps=1)
+    assert json.loads((tmp_path / "new" / "config.json").read_text())["config"]["max_row_tokens"] == 4096
+
+
 def test_what_may_change_changes_no_bit(tiny_roberta: Path, roberta_tokens, whole: Path, tmp_path: Path):
     run = start(tiny_roberta, roberta_tokens, tmp_path / "run", stop=14)
     (run / ".metrics.jsonl.1.partial").write_text("half a fi")
