@@ -128,31 +128,41 @@ def cross_entropy_sum(logits: torch.Tensor, target: torch.Tensor) -> torch.Tenso
 
 
 @torch.no_grad()
-def score_row(model: Any, row: Row, labels: NDArray[np.int64], chunk: int = 1024) -> Scores:
-    """Loss, rank and prediction at each masked position; fp32, `chunk` positions at a time."""
+def score_row(model: Any, row: Row, labels: NDArray[np.int64], chunk: int = 64) -> Scores:
+    """Loss, rank and prediction at each masked position; fp32, `chunk` positions at a time, which a cache can hold."""
     logits = packed_logits(model, row)
     losses, ranks, predictions, confidences = [], [], [], []
     for part, target in zip(
         logits.split(chunk), torch.from_numpy(labels).to(logits.device).split(chunk), strict=True
     ):
         part = part.float()
-        losses.append(F.cross_entropy(part, target, reduction="none"))
         own = part.gather(1, target[:, None])
         if not torch.isfinite(own).all():
             raise ModelError(
                 "the model gives logits that are not finite: its weights are damaged, or diverged"
             )
-        before = torch.arange(part.shape[1], device=part.device) < target[:, None]
-        ranks.append(((part > own) | ((part == own) & before)).sum(1))
         largest, likeliest = part.max(1)
+        total = part.logsumexp(1)
+        losses.append((total - own[:, 0]).clamp_min(0))
+        ranks.append(_ranks(part, own, target))
         predictions.append(likeliest)
-        confidences.append((largest - part.logsumexp(1)).exp())
+        confidences.append((largest - total).exp())
     return Scores(
         loss=torch.cat(losses).double().cpu().numpy() if losses else np.empty(0),
         rank=torch.cat(ranks).cpu().numpy() if ranks else np.empty(0, np.int64),
         predicted=torch.cat(predictions).cpu().numpy() if predictions else np.empty(0, np.int64),
         confidence=torch.cat(confidences).double().cpu().numpy() if confidences else np.empty(0),
     )
+
+
+def _ranks(logits: torch.Tensor, own: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """(n,) how many of (n, vocabulary) come before the logit `own` (n, 1) of the id `target` (n,)."""
+    ranks = (logits > own).sum(1)
+    equal = logits == own
+    if (equal.sum(1) > 1).any():  # rarely; of equal logits the lower id comes first
+        before = torch.arange(logits.shape[1], device=logits.device) < target[:, None]
+        ranks += (equal & before).sum(1)
+    return ranks
 
 
 def _varlen(model: Any) -> bool:
