@@ -79,9 +79,10 @@ def made(tiny_roberta: Path, roberta_tokens, tmp_path_factory: pytest.TempPathFa
                 "bits_per_character": estimate,
                 "whole_word_recall": estimate,
                 "tokens": 78,
-                "difference": dict.fromkeys(
-                    ("bits_per_character", "whole_word_recall"), {**estimate, "high": 2.0, "p": None}
-                ),
+                "difference": {
+                    key: {**estimate, "high": 2.0, "p": None}
+                    for key in ("bits_per_character", "whole_word_recall")
+                },
             },
         ],
     }
