@@ -293,5 +293,5 @@ def _runs_of(results: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     from biolm.training.metrics import read_metrics
 
     names = [results["model"], *(other["model"] for other in results.get("compare", []))]
-    found = {name: read_metrics(Path(name).parent) for name in names if Path(name).is_dir()}
+    found = {name: read_metrics(Path(name).resolve().parent) for name in names if Path(name).is_dir()}
     return {name: lines for name, lines in found.items() if lines}
