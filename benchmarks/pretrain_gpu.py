@@ -40,8 +40,6 @@ from typing import Any
 import torch
 from transformers import (
     DataCollatorForLanguageModeling,
-    RobertaConfig,
-    RobertaForMaskedLM,
     Trainer,
     TrainerCallback,
     TrainingArguments,
@@ -57,6 +55,7 @@ from biolm.training.config import PretrainConfig
 from biolm.training.loop import train
 from biolm.training.speed import matmul_peak
 from harness import finish, median
+from pretrain_throughput import new_model
 
 NAME = "pretrain_gpu"
 STEPS, WARM_UP = 40, 10
@@ -81,21 +80,8 @@ PEERS: dict[str, dict[str, Any]] = {
 
 def save_base(folder: Path, tokenizer: Tokenizer) -> None:
     """A random roberta-base and its tokenizer."""
-    torch.manual_seed(0)
-    RobertaForMaskedLM(roberta_base(0.1)).save_pretrained(folder)
+    new_model(0.1).save_pretrained(folder)
     tokenizer.stock.save_pretrained(folder)
-
-
-def roberta_base(dropout: float) -> RobertaConfig:
-    """Its configuration."""
-    return RobertaConfig(
-        vocab_size=50265,
-        max_position_embeddings=514,
-        type_vocab_size=1,
-        layer_norm_eps=1e-5,
-        hidden_dropout_prob=dropout,
-        attention_probs_dropout_prob=dropout,
-    )
 
 
 def time_biolm(base: Path, store: TokenStore, changes: dict[str, Any]) -> dict[str, float]:
@@ -167,10 +153,9 @@ def time_trainer(
         flat = [token for ids in passages for token in ids]
         rows = [flat[i : i + 512] for i in range(0, len(flat) - 511, 512)]
     clock = Clock()
-    torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Counting(
-            model=RobertaForMaskedLM(roberta_base(dropout)),
+            model=new_model(dropout),
             args=TrainingArguments(
                 output_dir=folder,
                 per_device_train_batch_size=batch,

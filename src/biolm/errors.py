@@ -39,3 +39,8 @@ class RankError(BiolmError):
     """A process of a training on several ranks died or lost the others."""
 
     exit_code = 1
+
+
+def first_line(error: Exception) -> str:
+    """What somebody else's exception says, in one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

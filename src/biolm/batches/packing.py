@@ -50,6 +50,15 @@ class PackedRow:
         """Positions to predict, padding not counted."""
         return int(self.masked_per_window.sum())
 
+    def masked_places(self, prefix: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Of each masked position of a row without padding, its window and its place in it, (places,) both.
+
+        `prefix`: tokens in front of each window's content, from where places are counted.
+        """
+        window = np.repeat(np.arange(len(self.lengths)), self.masked_per_window)
+        begin = np.cumsum(self.lengths) - self.lengths + prefix
+        return window, self.masked_positions - begin[window]
+
 
 @dataclass(frozen=True, slots=True)
 class RowShape:

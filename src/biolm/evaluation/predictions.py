@@ -56,10 +56,8 @@ class PredictionsFile:
         self, row: PackedRow, passages: NDArray[np.int64], starts: NDArray[np.int64], scores: Scores
     ) -> None:
         """The masked positions of one row; passages and starts: (windows,)."""
-        of_window = np.repeat(np.arange(len(passages)), row.masked_per_window)
-        first_token = np.cumsum(row.lengths) - row.lengths
-        prefix = len(self._tokenizer.vocabulary.prefix)
-        position = row.masked_positions - first_token[of_window] - prefix + starts[of_window]
+        of_window, place = row.masked_places(len(self._tokenizer.vocabulary.prefix))
+        position = place + starts[of_window]
         shown = row.input_ids[row.masked_positions]
         passage = passages[of_window]
         columns = [

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.errors import ArtifactError, ConfigError, InputError, ModelError
+from biolm.errors import ArtifactError, ConfigError, InputError, ModelError, first_line
 from biolm.evaluation.strata import MaskedTokens
 from biolm.tokens.store import TokenSplit
 from biolm.tokens.tokenizer import Tokenizer
@@ -159,9 +159,7 @@ class PartsOfSpeech:
         try:
             self._nlp: Any = spacy.load(pipeline, exclude=["parser", "ner", "lemmatizer"])
         except (OSError, ValueError) as error:
-            raise ModelError(
-                f"the spaCy pipeline {pipeline} cannot be loaded: {_first_line(error)}"
-            ) from None
+            raise ModelError(f"the spaCy pipeline {pipeline} cannot be loaded: {first_line(error)}") from None
         self._nlp.max_length = 1 << 31  # what a parser would need memory for
 
     def of(self, first: int, texts: Sequence[str]) -> list[list[Span]]:
@@ -169,7 +167,7 @@ class PartsOfSpeech:
         try:
             documents = list(self._nlp.pipe(texts))
         except ValueError as error:
-            raise ModelError(f"the spaCy pipeline {self._pipeline} fails: {_first_line(error)}") from None
+            raise ModelError(f"the spaCy pipeline {self._pipeline} fails: {first_line(error)}") from None
         found = [
             [
                 (word.idx, word.idx + len(word), word.pos_)
@@ -184,7 +182,3 @@ class PartsOfSpeech:
                 f"the spaCy pipeline {self._pipeline} gives no part of speech; choose one with a tagger"
             )
         return found
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

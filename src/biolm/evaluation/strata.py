@@ -84,10 +84,8 @@ class WordKeys:
         sizes = np.array([len(content) for content in contents], np.int64)
         begins = np.cumsum(sizes) - sizes
         first, keys = self.words(np.concatenate(contents), begins)
-        window = np.repeat(np.arange(len(contents)), row.masked_per_window)
-        begin_in_row = np.cumsum(row.lengths) - row.lengths + len(examples.vocabulary.prefix)
-        place = row.masked_positions - begin_in_row[window] + begins[window]
-        number = np.searchsorted(first, place, side="right") - 1
+        window, place = row.masked_places(len(examples.vocabulary.prefix))
+        number = np.searchsorted(first, begins[window] + place, side="right") - 1
         pieces = np.diff(first, append=int(sizes.sum()))
         return RowWords(number, pieces[number], keys[number])
 
@@ -108,10 +106,9 @@ class MaskedTokens:
         cls, row: PackedRow, examples: Examples, data: TokenSplit, words: RowWords | None
     ) -> "MaskedTokens":
         """Those of a row of windows of a split."""
-        window = np.repeat(np.arange(len(row.lengths)), row.masked_per_window)
+        window, place = row.masked_places(len(examples.vocabulary.prefix))
         passage = examples.passages[row.examples][window]
-        begin = (np.cumsum(row.lengths) - row.lengths)[window] + len(examples.vocabulary.prefix)
-        token = data.offsets[passage] + examples.starts[row.examples][window] + row.masked_positions - begin
+        token = data.offsets[passage] + examples.starts[row.examples][window] + place
         return cls(passage.astype(np.int64), token, words)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from biolm.errors import ModelError
+from biolm.errors import ModelError, first_line
 from biolm.hub import read_config
 from biolm.model.attention import PACKED
 from biolm.model.families import FAMILIES, family_of, shorten_last_layer
@@ -73,8 +73,7 @@ def load_model(
                 output_loading_info=True,
             )
     except Exception as error:  # whatever a stranger's files make the reader raise
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"the model in {folder} cannot be loaded: {first}") from None
+        raise ModelError(f"the model in {folder} cannot be loaded: {first_line(error)}") from None
     finally:
         transformers_logging.set_verbosity(verbosity)
     missing = set(report["missing_keys"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biolm.artifacts import MANIFEST, sha256_json
-from biolm.errors import ModelError
+from biolm.errors import ModelError, first_line
 from biolm.hub import TOKENIZER_FILES, read_config, resolve_folder
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def load_tokenizer(name: str) -> Tokenizer:
         else:
             stock = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # whatever a stranger's files make the reader raise
-        raise ModelError(f"the tokenizer in {folder} cannot be loaded: {_first_line(error)}") from None
+        raise ModelError(f"the tokenizer in {folder} cannot be loaded: {first_line(error)}") from None
     if not getattr(stock, "is_fast", False):
         raise ModelError(f"{name} has only a slow tokenizer; convert it to tokenizer.json first")
     return Tokenizer(stock, name)
@@ -213,7 +213,3 @@ def _vocabulary(stock: Any, name: str) -> Vocabulary:
         special_ids=tuple(sorted(int(i) for i in np.unique(stock.all_special_ids))),
         hash=tokenizer_hash(stock),
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
