@@ -17,7 +17,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(PIP_INSTALL) --dry-run '.[bench,cluster,datasets,dev,pos,remote,serve,track]' # all extras go together, as pinned
+	$(PIP_INSTALL) --dry-run '.[bench,cluster,datasets,dev,pos,remote,search,serve,track]' # all extras go together, as pinned
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .

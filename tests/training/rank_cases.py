@@ -118,7 +118,7 @@ def validated(folder: Path, tokens: Path, way: str, ranks: Ranks) -> dict[str, f
     """A validation before and after a step: the one after is of the average, the weights are as they were."""
     config = config_of(parallel=way, ema_decay=0.5, max_row_tokens=200)
     trainer = trainer_of(folder, config, ranks=ranks, dtype=torch.float64)
-    validation = Validation(trainer, open_tokens(tokens))
+    validation = Validation(trainer, open_tokens(tokens), trainer.config.validation_examples)
     first = validation.measure()
     rows = steps_of(folder, passages(), config).rows(0, rank=ranks.rank, ranks=ranks.count)
     trainer.step(0, rows, rate=0.05)

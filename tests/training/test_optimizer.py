@@ -307,9 +307,9 @@ def test_the_average_is_what_is_validated_and_what_becomes_the_model(
     assert distances[1] < 0.7 * distances[0]  # the average lags behind
     for decay, (_, losses) in runs.items():  # the model is what was validated last
         trainer = trainer_of(tmp_path / str(decay) / "model", PretrainConfig(**settings))
-        assert Validation(trainer, roberta_tokens).measure()["validation/loss"] == pytest.approx(
-            losses[-1], rel=1e-6
-        )
+        assert Validation(trainer, roberta_tokens, trainer.config.validation_examples).measure()[
+            "validation/loss"
+        ] == pytest.approx(losses[-1], rel=1e-6)
 
 
 def test_what_cannot_be_together_is_refused():

@@ -167,9 +167,19 @@ def pack_rows(
 
 def filler(examples: Examples, shape: RowShape | None) -> PackedRow:
     """A row that counts for nothing, for a rank that has fewer than another: no windows, special tokens alone."""
+    row = empty_row((*examples.vocabulary.prefix, *examples.vocabulary.suffix))
+    if shape is None:
+        return row
     nothing = np.empty(0, np.int64)
-    ids = np.array([*examples.vocabulary.prefix, *examples.vocabulary.suffix] or [0], np.int64)
-    row = PackedRow(
+    last = int(row.input_ids[-1])
+    return _padded(replace(row, input_ids=nothing, masked_positions=nothing, labels=nothing), shape, last)
+
+
+def empty_row(special_ids: Sequence[int]) -> PackedRow:
+    """A row without windows: these tokens, and one position whose label is IGNORED."""
+    nothing = np.empty(0, np.int64)
+    ids = np.array(special_ids or [0], np.int64)
+    return PackedRow(
         input_ids=ids,
         lengths=nothing,
         segments=np.array([len(ids)], np.int64),
@@ -177,11 +187,6 @@ def filler(examples: Examples, shape: RowShape | None) -> PackedRow:
         labels=np.full(1, IGNORED),
         masked_per_window=nothing,
         examples=nothing,
-    )
-    if shape is None:
-        return row
-    return _padded(
-        replace(row, input_ids=nothing, masked_positions=nothing, labels=nothing), shape, int(ids[-1])
     )
 
 

@@ -23,6 +23,9 @@ COMMANDS = {
     "score": "biolm.cli.score:score",
     "cloze": "biolm.cli.cloze:cloze",
     "fill-mask": "biolm.cli.fill_mask:fill_mask",
+    "finetune": "biolm.cli.finetune:finetune",
+    "tag": "biolm.cli.tag:tag",
+    "score-mentions": "biolm.cli.score_mentions:score_mentions",
     "demo": "biolm.cli.demo:demo",
 }
 SUMMARIES = {
@@ -36,6 +39,9 @@ SUMMARIES = {
     "score": "Give each line of a file its pseudo-log-likelihood.",
     "cloze": "Count how often a model fills blanks with the right answers.",
     "fill-mask": "Fill the mask of a sentence.",
+    "finetune": "Make a tagger of a base model: entities, roles, panels.",
+    "tag": "Find the mentions in texts, papers and corpora.",
+    "score-mentions": "Score predicted mentions against gold ones.",
     "demo": "Papers to a measured model, on the embedded sample.",
 }
 

@@ -81,9 +81,11 @@ def parse_settings(
 
 def field_docs(config: type) -> dict[str, str]:
     """The string under each field of a dataclass, on one line."""
+    docs: dict[str, str] = {}
+    for base in config.__mro__[-2:0:-1]:  # those that it extends, whose fields it has too
+        docs |= field_docs(base)
     body = ast.parse(textwrap.dedent(inspect.getsource(config))).body[0]
     assert isinstance(body, ast.ClassDef)
-    docs: dict[str, str] = {}
     for field, doc in zip(body.body, body.body[1:], strict=False):
         if (
             isinstance(field, ast.AnnAssign)

@@ -39,6 +39,10 @@ class Family:
     """(model, hidden rate, attention rate): replace the layers' rates where given."""
     attention_dropout: Callable[[Any], float]
     """The rate at which a model drops attention weights in training."""
+    classify: Callable[[Any, torch.Tensor], torch.Tensor]
+    """(token classifier, hidden states (n, width)) to scores (n, labels), as the stock model makes them."""
+    classifier: tuple[str, ...]
+    """Names of the weights that only a token classifier has begin with one of these."""
 
 
 def family_of(config: Any) -> Family:
@@ -183,6 +187,8 @@ FAMILIES: dict[str, Family] = {
         last_layer=_bert_last_layer,
         set_dropout=_set_bert_dropout,
         attention_dropout=lambda model: model.roberta.encoder.layer[0].attention.self.dropout.p,
+        classify=lambda model, hidden: model.classifier(model.dropout(hidden)),
+        classifier=("classifier.",),
     ),
     "bert": Family(
         head=("cls.predictions.",),
@@ -194,6 +200,8 @@ FAMILIES: dict[str, Family] = {
         last_layer=_bert_last_layer,
         set_dropout=_set_bert_dropout,
         attention_dropout=lambda model: model.bert.encoder.layer[0].attention.self.dropout.p,
+        classify=lambda model, hidden: model.classifier(model.dropout(hidden)),
+        classifier=("classifier.",),
     ),
     "modernbert": Family(
         head=("head.", "decoder."),
@@ -205,6 +213,8 @@ FAMILIES: dict[str, Family] = {
         last_layer=_modernbert_last_layer,
         set_dropout=_set_modernbert_dropout,
         attention_dropout=lambda model: model.model.layers[0].attn.attention_dropout,
+        classify=lambda model, hidden: model.classifier(model.drop(model.head(hidden))),
+        classifier=("classifier.", "head."),
     ),
 }
 """model_type → what biolm knows of it."""

@@ -1,6 +1,7 @@
 """Stock models in, ready for packed rows; a language-model head for a base that has none."""
 
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from biolm.errors import ModelError, first_line
 from biolm.hub import read_config
 from biolm.model.attention import PACKED
-from biolm.model.families import FAMILIES, family_of, shorten_last_layer
+from biolm.model.families import FAMILIES, Family, family_of, shorten_last_layer
 from biolm.model.fused_layer import fuse_layers
 
 STOCK_ATTENTION = (None, "eager", "sdpa", "flex_attention", "flash_attention_2", PACKED)
@@ -33,8 +34,35 @@ def load_model(
     Raises ModelError.
     """
     from transformers import AutoModelForMaskedLM
-    from transformers.utils import logging as transformers_logging
 
+    family = check_folder(folder)
+    model, missing = read_stock(folder, AutoModelForMaskedLM)
+    of_head = {key for key in missing if key.startswith(("cls.", *family.head))}
+    if missing - of_head:
+        raise incomplete(folder, missing - of_head)
+    if of_head:
+        if has_head(folder):
+            raise ModelError(
+                f"the language-model head in {folder} is incomplete: {sorted(of_head)[0]} is missing"
+            )
+        if unigram_counts is None:
+            raise ModelError(
+                f"{folder} has no language-model head, so it predicts nothing yet; train it with `biolm pretrain`"
+            )
+        if not _tied(model) or family.bias(model) is None:
+            raise ModelError(
+                f"{folder} has no language-model head, and its config.json wants one without bias or not tied to the "
+                "embeddings; biolm starts others alone (set tie_word_embeddings and decoder_bias to true)"
+            )
+        start_head(model, unigram_counts)
+    if not _tied(model) and family.bias(model) is not model.get_output_embeddings().bias:
+        family.bias(model).requires_grad_(False)  # nothing reads it, and DDP would wait for its gradient
+    ready(model, hidden_dropout, attention_dropout)
+    return model
+
+
+def check_folder(folder: Path) -> Family:
+    """The family of the model in a folder. Raises ModelError where biolm would not load it, before anything is read."""
     config = read_config(folder)
     family = FAMILIES.get(str(config.get("model_type")))
     if family is None:
@@ -57,13 +85,24 @@ def load_model(
                 f"config.json in {folder} names the attention {config[key]!r}, for which transformers may fetch "
                 f"code; remove that line: biolm brings its own"
             )
+    return family
+
+
+def read_stock(folder: Path, kind: Any, **settings: Any) -> tuple[Any, set[str]]:
+    """A model of the transformers class `kind` from a checked folder, and the names of weights that it lacks, or has
+    in another shape than the configuration says.
+
+    `settings` go into its configuration. Raises ModelError.
+    """
+    from transformers.utils import logging as transformers_logging
+
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model, report = AutoModelForMaskedLM.from_pretrained(
+            model, report = kind.from_pretrained(
                 folder,
                 use_safetensors=True,
                 trust_remote_code=False,
@@ -71,37 +110,27 @@ def load_model(
                 dtype=torch.float32,
                 attn_implementation=PACKED,
                 output_loading_info=True,
+                **settings,
             )
     except Exception as error:  # whatever a stranger's files make the reader raise
         raise ModelError(f"the model in {folder} cannot be loaded: {first_line(error)}") from None
     finally:
         transformers_logging.set_verbosity(verbosity)
-    missing = set(report["missing_keys"])
-    of_head = {key for key in missing if key.startswith(("cls.", *family.head))}
-    if missing - of_head or report.get("mismatched_keys"):
-        lacking = sorted(missing - of_head) or sorted(map(str, report["mismatched_keys"]))
-        raise ModelError(f"the weights in {folder} are incomplete: {lacking[0]} and {len(lacking) - 1} more")
-    if of_head:
-        if has_head(folder):
-            raise ModelError(
-                f"the language-model head in {folder} is incomplete: {sorted(of_head)[0]} is missing"
-            )
-        if unigram_counts is None:
-            raise ModelError(
-                f"{folder} has no language-model head, so it predicts nothing yet; train it with `biolm pretrain`"
-            )
-        if not _tied(model) or family.bias(model) is None:
-            raise ModelError(
-                f"{folder} has no language-model head, and its config.json wants one without bias or not tied to the "
-                "embeddings; biolm starts others alone (set tie_word_embeddings and decoder_bias to true)"
-            )
-        start_head(model, unigram_counts)
-    if not _tied(model) and family.bias(model) is not model.get_output_embeddings().bias:
-        family.bias(model).requires_grad_(False)  # nothing reads it, and DDP would wait for its gradient
-    family.set_dropout(model, hidden_dropout, attention_dropout)
+    others = {key if isinstance(key, str) else str(key[0]) for key in report.get("mismatched_keys") or ()}
+    return model, {*report["missing_keys"], *others}
+
+
+def incomplete(folder: Path, lacking: Iterable[str]) -> ModelError:
+    """The error for a folder whose weights lack these."""
+    names = sorted(lacking)
+    return ModelError(f"the weights in {folder} are incomplete: {names[0]} and {len(names) - 1} more")
+
+
+def ready(model: Any, hidden_dropout: float | None, attention_dropout: float | None) -> None:
+    """Give a model's layers their dropout rates, where given, and biolm's ways of computing them."""
+    family_of(model.config).set_dropout(model, hidden_dropout, attention_dropout)
     shorten_last_layer(model)
     fuse_layers(model)
-    return model
 
 
 def _tied(model: Any) -> bool:

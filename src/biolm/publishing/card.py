@@ -23,7 +23,7 @@ def write_model_card(model: Path, results: dict[str, Any] | None) -> None:
         language=None if foreign else hub_languages(manifest["data"]["languages"]),
         library_name="transformers",
         pipeline_tag="fill-mask",
-        base_model=_hub_name(manifest["base"]["name"]),
+        base_model=hub_name(manifest["base"]["name"]),
         tags=["biolm", "masked-language-modelling", *([] if foreign else ["life-sciences"])],
         model_name=_name(manifest),
         eval_results=_metadata(results, manifest["data"]) if results else None,
@@ -76,7 +76,7 @@ def _name(manifest: dict[str, Any]) -> str:
     return f"{manifest['base']['name'].split('/')[-1]}-biolm"
 
 
-def _hub_name(base: str) -> str | None:
+def hub_name(base: str) -> str | None:
     """A base model's name for the metadata, where it can be one on the Hub (a folder's name cannot)."""
     return base if "/" in base or base == "roberta-base" else None
 

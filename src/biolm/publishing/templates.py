@@ -18,6 +18,7 @@ def environment() -> Environment:
     made.filters["number"] = lambda value: f"{value:,}"
     made.filters["estimate"] = estimate
     made.filters["signed"] = _signed
+    made.filters["points"] = lambda share: "–" if share is None else f"{100 * share:.2f}"
     made.filters["setting"] = lambda value: "none" if value is None else value
     made.filters["heading"] = lambda text: str(escape(str(text).replace("\n", " ")))
     made.filters["cell"] = lambda text: str(escape(str(text).replace("\n", " "))).replace("|", "\\|")

@@ -59,12 +59,14 @@ class Checkpoint:
     path: Path
     counters: Counters
     validation_loss: float | None
-    """At this step; None where it was not measured there."""
+    """At this step, or what else the best is found by; None where it was not measured there."""
     guard: Mapping[str, Any]
     others: Mapping[str, Any]
     """What the optimizer keeps that is no tensor."""
     precision: str | None = None
     """In which the run went on to here; None where an older biolm did not say."""
+    judge: Mapping[str, Any] = field(default_factory=dict)
+    """What the judge of the run remembers."""
 
 
 def save_checkpoint(
@@ -74,11 +76,12 @@ def save_checkpoint(
     *,
     validation_loss: float | None,
     keep: int,
+    judge: Mapping[str, Any] | None = None,
 ) -> None:
     """Write `folder/step-NNNNNNNN`; remove all but the newest `keep` and the one of lowest validation loss.
 
-    Every rank must call; the first one writes, on the others weights are only gathered for it. Raises ArtifactError
-    where the disk refuses.
+    `judge`: what has been measured so far, where that decides what comes. Every rank must call; the first one
+    writes, on the others weights are only gathered for it. Raises ArtifactError where the disk refuses.
     """
     first = trainer.ranks.first
     tensors, others = optimizer_state(trainer.parallel.parameters, trainer.optimizer)
@@ -101,6 +104,7 @@ def save_checkpoint(
             "config": dataclasses.asdict(trainer.config),
             "ranks": trainer.ranks.count,
             "precision": trainer.precision,
+            **({"judge": dict(judge)} if judge else {}),
         }
         write_json(partial / STATE, state)
         write_manifest(partial, kind=KIND, version=VERSION)
@@ -151,6 +155,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         state["guard"],
         state["optimizer"],
         state.get("precision"),
+        state.get("judge", {}),
     )
 
 

@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 class TrainingData:
     """The steps of a run."""
 
+    hits = "recall_at_1"
+
     def __init__(
         self, model: Any, store: TokenStore, config: PretrainConfig, ranks: Ranks, words: WordTable | None
     ) -> None:
@@ -60,9 +62,9 @@ class TrainingData:
             kind="process" if self._ranks.device.type == "cuda" else "thread",
         )
 
-    def mask_rate(self, step: int) -> float:
+    def facts(self, step: int) -> dict[str, float]:
         """The share of tokens hidden in a step."""
-        return self._config.masking.rate_at(step, self.total_steps)
+        return {"train/mask_rate": self._config.masking.rate_at(step, self.total_steps)}
 
     def flops(self, rows: Sequence[PackedRow]) -> float:
         """Floating-point operations of a training step on these rows, by the formula of `flops.py`."""

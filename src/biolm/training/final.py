@@ -8,13 +8,13 @@ import torch
 
 from biolm.errors import ArtifactError
 from biolm.training.checkpoint import best_checkpoint, find_checkpoint, load_weights
-from biolm.training.config import PretrainConfig
+from biolm.training.engine_config import EngineConfig
 
 logger = logging.getLogger(__name__)
 
 
 def final_weights(
-    run: Path, config: PretrainConfig, parameters: Mapping[str, torch.nn.Parameter], *, last_step: int
+    run: Path, config: EngineConfig, parameters: Mapping[str, torch.nn.Parameter], *, last_step: int
 ) -> int:
     """Put the weights that become the model into `parameters`: of the last step or of the best checkpoint, averaged
     where that is set. Returns their step. Raises ArtifactError where that checkpoint is not whole."""

@@ -1,12 +1,13 @@
 """The training loop: from a base and a token store to a further-trained model."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from biolm.batches.ahead import Ahead
 from biolm.batches.packing import PackedRow
 from biolm.errors import ArtifactError, ModelError, Stopped
 from biolm.model.device import choose_device
@@ -30,9 +31,51 @@ from biolm.training.ranks import Ranks
 from biolm.training.signals import StopSignals
 from biolm.training.speed import Speed
 from biolm.training.step import StepFacts, Trainer
-from biolm.training.validation import Measured, Validation, finite_loss
+from biolm.training.validation import Measured, Validation
 
 logger = logging.getLogger(__name__)
+
+
+class StepData(Protocol):
+    """What a training feeds its steps with."""
+
+    total_steps: int
+    truncated_tokens: int
+    """Tokens of the training split that no window holds."""
+    hits: str
+    """The name of the share of predictions that were right: "recall_at_1", "accuracy"."""
+
+    def ahead(self, first: int) -> Ahead:
+        """The steps from `first` on, prepared in the background."""
+
+    def flops(self, rows: Sequence[PackedRow]) -> float:
+        """Floating-point operations of a step on these rows."""
+
+    def facts(self, step: int) -> Mapping[str, float]:
+        """What else metrics say of a step."""
+
+
+class Judge(Protocol):
+    """What a training is measured by between steps."""
+
+    at_start: bool
+    """Whether the model is measured before the first step too."""
+
+    def measure(self) -> Measured:
+        """Scalars; every rank must ask."""
+
+    def criterion(self, measured: Measured) -> float | None:
+        """By which the best checkpoint is found, the lower the better; None where there is nothing to compare."""
+
+    @property
+    def enough(self) -> bool:
+        """Whether the training should end before its last step. The same on every rank."""
+
+    def state(self) -> dict[str, Any]:
+        """What it remembers of earlier measurements, for a checkpoint."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Remember that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +115,38 @@ def train(
     ranks.share_cores(config.threads)
     keep_large_blocks()
     data = TrainingData(model, store, config, ranks, words)
-    total = data.total_steps
     trainer = Trainer(model, ranks, config)
-    validation = Validation(trainer, store)
+    return run_steps(
+        trainer,
+        data,
+        Validation(trainer, store, config.validation_examples),
+        run,
+        progress,
+        name="pretrain",
+        listeners=listeners,
+        show=show,
+    )
+
+
+def run_steps(
+    trainer: Trainer,
+    data: StepData,
+    judge: Judge,
+    run: Path,
+    progress: Progress,
+    *,
+    name: str,
+    listeners: Sequence[Listener] = (),
+    show: Callable[[PackedRow], None] | None = None,
+) -> Trained:
+    """The steps of any training, from the newest checkpoint in `run` on. `name`: of the stage, for people.
+
+    The trainer's configuration must say after how many steps to validate and to save. Raises as `train`.
+    """
+    ranks, config, total = trainer.ranks, trainer.config, data.total_steps
+    validate_every, checkpoint_every = config.validate_every, config.checkpoint_every
+    assert validate_every is not None
+    assert checkpoint_every is not None
     counters, checkpoints = Counters(), run / "checkpoints"
     found = find_checkpoint(checkpoints, say=ranks.first)
     _check_agreed(found, checkpoints, ranks)
@@ -85,20 +157,21 @@ def train(
     if found:
         counters = found.counters
         load_checkpoint(found, trainer)
+        judge.restore(found.judge)
         logger.info("resuming from step %s", counters.step)
 
-    progress.start("pretrain", total, "steps")
+    progress.start(name, total, "steps")
     progress.update(counters.step, before=True)
     with ExitStack() as open_things:
         log: MetricsLog | NoMetrics = NoMetrics()
         if ranks.first:
             log = open_things.enter_context(MetricsLog(run, step=counters.step, others=listeners))
         signals = open_things.enter_context(StopSignals())
-        batches = open_things.enter_context(data.ahead(counters.step))
+        batches = open_things.enter_context(data.ahead(total if judge.enough else counters.step))
         speed = Speed(trainer, data.flops)
         measured: Measured = {}
-        if counters.step == 0:
-            log.write(0, **validation.measure())
+        if counters.step == 0 and judge.at_start:
+            log.write(0, **judge.measure())
         for number, rows in batches:
             if number == 0 and show is not None and rows:
                 show(rows[0])
@@ -108,28 +181,30 @@ def train(
             _check_skipped(facts, trainer, counters, checkpoints)
             log.write(
                 counters.step,
-                **_scalars(facts, rate, data.mask_rate(number), counters, trainer),
+                **_scalars(facts, rate, data, counters, trainer),
                 **speed.after(rows, facts, waited=batches.waited_seconds),
             )
             progress.update(counters.step, f"loss {facts.loss:.3f}, {speed.tokens_per_second:,.0f} tokens/s")
             last = counters.step == total
             # Ranks agree in the next step; one alone need not do another.
             stop = facts.stop or (ranks.count == 1 and signals.asked is not None)
-            if counters.step % config.validate_every == 0 or last:
+            if counters.step % validate_every == 0 or last:
                 with speed.paused():
-                    measured = validation.measure()
+                    measured = judge.measure()
                 log.write(counters.step, **measured)
+                last = last or judge.enough
             else:
                 measured = {}
-            if counters.step % config.checkpoint_every == 0 or last or stop:
+            if counters.step % checkpoint_every == 0 or last or stop:
                 with speed.paused():
                     log.sync()
                     save_checkpoint(
                         checkpoints,
                         trainer,
                         counters,
-                        validation_loss=finite_loss(measured),
+                        validation_loss=judge.criterion(measured),
                         keep=config.keep_checkpoints,
+                        judge=judge.state(),
                     )
             if stop and not last:
                 ranks.wait_for_all()  # a launcher may end all ranks when one ends, and the first still writes
@@ -138,6 +213,8 @@ def train(
                     f"stopped by {why} after step {counters.step:,} of {total:,}, which is saved; "
                     "the same command with --resume goes on"
                 )
+            if last:
+                break
     progress.finish(f"{counters.step:,} steps, {counters.tokens:,} tokens" + _skips(counters))
     return Trained(counters, total, data.truncated_tokens, mean_training_loss(run) if ranks.first else None)
 
@@ -180,14 +257,14 @@ def _check_skipped(facts: StepFacts, trainer: Trainer, counters: Counters, check
 
 
 def _scalars(
-    facts: StepFacts, rate: float, mask_rate: float, counters: Counters, trainer: Trainer
+    facts: StepFacts, rate: float, data: StepData, counters: Counters, trainer: Trainer
 ) -> dict[str, float]:
     found = {
         "train/loss": facts.loss,
-        "train/recall_at_1": facts.recall,
+        f"train/{data.hits}": facts.recall,
         "train/gradient_norm": facts.gradient_norm,
         "train/learning_rate": rate,
-        "train/mask_rate": mask_rate,
+        **data.facts(counters.step - 1),
         "train/tokens": counters.tokens,
     }
     if counters.skipped:

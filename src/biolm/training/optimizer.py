@@ -10,11 +10,11 @@ import torch
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from biolm.model.families import family_of
-from biolm.training.config import PretrainConfig
+from biolm.training.engine_config import EngineConfig
 
 
 def make_optimizer(
-    model: Any, parameters: Mapping[str, torch.nn.Parameter], config: PretrainConfig
+    model: Any, parameters: Mapping[str, torch.nn.Parameter], config: EngineConfig
 ) -> torch.optim.Optimizer:
     """AdamW (fused) or StableAdamW; weight decay on matrices only (biases and norms have one dimension).
 
@@ -56,7 +56,7 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate * group["lr_factor"]
 
 
-def learning_rate(step: int, total_steps: int, config: PretrainConfig) -> float:
+def learning_rate(step: int, total_steps: int, config: EngineConfig) -> float:
     """The rate of step `step` (from 0) of `total_steps`: from 0 to the peak, then to 0 as `schedule` says."""
     warmup = round(config.warmup_fraction * total_steps)
     if step < warmup:

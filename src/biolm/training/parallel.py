@@ -2,22 +2,29 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch.distributed.tensor import DTensor
 
 from biolm.model.device import resolve_precision
 from biolm.model.families import compute_again, family_of
-from biolm.model.training_forward import PackedMaskedLM
-from biolm.training.config import PretrainConfig
+from biolm.training.engine_config import EngineConfig
 from biolm.training.ranks import Ranks
+
+
+class MakeModule(Protocol):
+    """What is trained, around a model: `(RowTensors, labels)` to (loss summed over the labels, hits)."""
+
+    def __call__(self, model: Any, *, fused: bool) -> torch.nn.Module:
+        """`fused`: whether it may compute in ways of its own that a plain CPU allows. It has the model as `model`."""
 
 
 class Parallel:
     """The module to call, and what the way of dividing work asks for around it."""
 
-    def __init__(self, model: Any, ranks: Ranks, config: PretrainConfig) -> None:
+    def __init__(self, model: Any, ranks: Ranks, config: EngineConfig, make_module: MakeModule) -> None:
+        """`make_module`: of (model, fused): what maps a row and its labels to (loss sum, hits)."""
         self.model = model
         """The stock model, whose parameters are trained."""
         self.sharded = ranks.count > 1 and config.parallel == "fsdp"
@@ -29,7 +36,7 @@ class Parallel:
             or config.compile != "off"
             or resolve_precision(config.precision, ranks.device) != "fp32"
         )
-        module: Any = PackedMaskedLM(model, fused=ranks.device.type == "cpu" and not plain)
+        module: Any = make_module(model, fused=ranks.device.type == "cpu" and not plain)
         self._plain = module
         if self.sharded:
             _shard(module, ranks)
@@ -78,7 +85,7 @@ def whole_tensors(named: Mapping[str, torch.Tensor], *, keep: bool) -> dict[str,
     return found
 
 
-def _shard(module: PackedMaskedLM, ranks: Ranks) -> None:
+def _shard(module: Any, ranks: Ranks) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 

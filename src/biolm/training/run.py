@@ -12,37 +12,34 @@ from safetensors import SafetensorError
 
 from biolm.artifacts import (
     MANIFEST,
-    check_free,
     clear_leftovers,
     exclusive,
     sha256_file,
     write_json,
     writing,
 )
-from biolm.errors import ArtifactError, ConfigError, ModelError
+from biolm.errors import ArtifactError, ModelError
 from biolm.hub import resolve_folder
-from biolm.model.device import choose_device, resolve_row_tokens
+from biolm.model.device import choose_device
 from biolm.model.folder import save_model
 from biolm.model.loading import has_head, load_model
 from biolm.progress import Progress
 from biolm.tokens.store import TokenStore
 from biolm.tokens.tokenizer import Tokenizer, check_belongs
 from biolm.tokens.words import word_table
-from biolm.training.config import PretrainConfig, changed
+from biolm.training.config import PretrainConfig
 from biolm.training.final import final_weights
 from biolm.training.loop import train
 from biolm.training.ranks import Ranks
+from biolm.training.run_folder import RunKind
 from biolm.training.show import masked_passage
 from biolm.training.trackers import check_trackers, open_trackers
 
 logger = logging.getLogger(__name__)
 RUN_KIND = "run"
 VERSION = 2
-MAY_CHANGE = frozenset(
-    {"checkpoint_every", "keep_checkpoints", "max_skipped", "parallel", "prepare_ahead", "track"}
-)
-"""Settings that a resumed run may be given anew: they do not reach the weights (but for rounding and, where the
-ranks change, dropout's draws)."""
+RUN = RunKind(RUN_KIND, VERSION, "biolm pretrain CORPUS", PretrainConfig)
+check_out, read_run = RUN.check_out, RUN.read
 
 
 def pretrain(
@@ -70,14 +67,14 @@ def pretrain(
     if store.vocabulary.hash != tokenizer.vocabulary.hash:
         raise ModelError(f"{store.folder} was tokenized by another tokenizer than {tokenizer.name}")
     ranks = ranks or Ranks(choose_device(config.device))
-    config = _with_row_tokens(config, run, ranks)
+    config = RUN.with_row_tokens(config, run, ranks)
     if "train" not in store.splits:
         raise ArtifactError(f"{store.name} has no training split; {store.remedy}")
     started = _started_with(store, base, folder, config, recipe)
     model_folder = run / "model"
     check_out(run, resume=resume)
-    if _is_run(run):
-        saved = _check_same(run, started, config)
+    if RUN.is_run(run):
+        saved = RUN.check_same(run, started, config, ("base", "data", "tokenizer_hash"))
         if recipe is None and "recipe" in saved:
             started["recipe"] = saved["recipe"]  # the settings are those of it still
         if (model_folder / MANIFEST).is_file():
@@ -148,30 +145,6 @@ def pretrain(
     return model_folder
 
 
-def _with_row_tokens(config: PretrainConfig, run: Path, ranks: Ranks) -> PretrainConfig:
-    """Where none is given, `max_row_tokens` of the run that goes on, on whatever device; of a new one, the device's."""
-    if config.max_row_tokens is not None:
-        return config
-    before = read_run(run)["config"].get("max_row_tokens") if _is_run(run) else None
-    return dataclasses.replace(config, max_row_tokens=before or resolve_row_tokens(None, ranks.device))
-
-
-def check_out(run: Path, *, resume: bool) -> None:
-    """Raise ArtifactError unless a run may be started at `run`, or with `resume` gone on with."""
-    if not _is_run(run):
-        check_free(run)
-    elif not resume:
-        raise ArtifactError(f"{run} holds a run already; continue it with --resume, or choose another --out")
-
-
-def read_run(run: Path) -> dict[str, Any]:
-    """The `config.json` of a run folder. Raises ArtifactError where it is none."""
-    if not _is_run(run):
-        raise ArtifactError(f"{run} is no run of biolm; make one with `biolm pretrain CORPUS --out {run}`")
-    value: dict[str, Any] = json.loads((run / "config.json").read_text(encoding="utf-8"))
-    return value
-
-
 def _started_with(
     store: TokenStore,
     base: str,
@@ -193,37 +166,3 @@ def _started_with(
         "config": json.loads(json.dumps(dataclasses.asdict(config))),
         **({"recipe": dict(recipe)} if recipe else {}),
     }
-
-
-def _is_run(run: Path) -> bool:
-    try:
-        value = json.loads((run / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(value, dict) and value.get("kind") == RUN_KIND
-
-
-def _check_same(run: Path, started: dict[str, Any], config: PretrainConfig) -> dict[str, Any]:
-    """What the run was started with. Raises where that is not what is `started` now."""
-    saved = read_run(run)
-    if saved.get("version") != VERSION:
-        raise ArtifactError(
-            f"{run} was started by another version of biolm (run format {saved.get('version')}, this one writes "
-            f"{VERSION}), whose steps cannot be repeated; choose another --out"
-        )
-    for part in ("base", "data", "tokenizer_hash"):
-        if saved.get(part) != started[part]:
-            raise ConfigError(
-                f"{run} was started with another {part.replace('_', ' ')}; choose another --out"
-            )
-    # A setting that was added since is at its default.
-    before = {**dataclasses.asdict(PretrainConfig()), **saved["config"]}
-    settings = {
-        name: (getattr(config, name) if name in MAY_CHANGE else value) for name, value in before.items()
-    }
-    differences = changed(config, settings)
-    if differences:
-        raise ConfigError(
-            f"{run} was started with other settings: {', '.join(differences)}; choose another --out"
-        )
-    return saved

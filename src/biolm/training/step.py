@@ -13,11 +13,12 @@ from biolm.batches.packing import PackedRow
 from biolm.model.device import autocast, resolve_precision
 from biolm.model.masked_lm import RowTensors, row_tensors
 from biolm.model.passages import send
+from biolm.model.training_forward import PackedMaskedLM
 from biolm.training.averaging import WeightAverage
-from biolm.training.config import PretrainConfig
+from biolm.training.engine_config import EngineConfig
 from biolm.training.guard import Guard, LossScale, Reason
 from biolm.training.optimizer import make_optimizer, set_rate
-from biolm.training.parallel import Parallel
+from biolm.training.parallel import MakeModule, Parallel
 from biolm.training.ranks import Ranks
 
 
@@ -26,7 +27,7 @@ class StepFacts:
     """What one step was, over all ranks."""
 
     loss: float
-    """Mean cross-entropy over the step's masked tokens, in nats."""
+    """Mean cross-entropy over the step's predicted tokens, in nats."""
     recall: float
     """Share of them that were the likeliest token."""
     gradient_norm: float
@@ -43,13 +44,15 @@ class StepFacts:
 class Trainer:
     """A model with its optimizer, on this rank."""
 
-    def __init__(self, model: Any, ranks: Ranks, config: PretrainConfig) -> None:
-        """`model`: from `load_model`; it is moved to the ranks' device and trained in place."""
+    def __init__(
+        self, model: Any, ranks: Ranks, config: EngineConfig, make_module: MakeModule = PackedMaskedLM
+    ) -> None:
+        """`model`: what `make_module` takes; it is moved to the ranks' device and trained in place."""
         self.model = model.to(ranks.device).train()
         self.ranks = ranks
         self.config = config
         self.precision = resolve_precision(config.precision, ranks.device)
-        self.parallel = Parallel(self.model, ranks, config)
+        self.parallel = Parallel(self.model, ranks, config, make_module)
         self.optimizer = make_optimizer(self.model, self.parallel.parameters, config)
         if config.compile == "reduce-overhead":
             # CUDA graphs write anew where a first backward pass left gradients.

@@ -1,7 +1,9 @@
 """Loss and recall on the first windows of the validation split, at evaluation's fixed masks."""
 
 import math
+from collections.abc import Mapping
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 
@@ -19,7 +21,11 @@ Measured = dict[str, float]
 class Validation:
     """The rows of this rank, packed and masked once: the same windows and masks in every validation."""
 
-    def __init__(self, trainer: Trainer, store: TokenStore) -> None:
+    at_start = True
+    enough = False
+
+    def __init__(self, trainer: Trainer, store: TokenStore, windows: int | None = None) -> None:
+        """`windows`: how many of the split's are measured; None for all."""
         self._trainer = trainer
         ranks, config = trainer.ranks, trainer.config
         rows = []
@@ -31,7 +37,7 @@ class Validation:
                 evaluation_rows(
                     examples,
                     max_row_tokens=resolve_row_tokens(config.max_row_tokens, ranks.device),
-                    limit=config.validation_examples,
+                    limit=windows,
                 )
             )
         self._rows = rows[ranks.rank :: ranks.count]
@@ -63,8 +69,14 @@ class Validation:
             "validation/recall_at_1": hit_sum / max(1, masked),
         }
 
+    def criterion(self, measured: Measured) -> float | None:
+        """The loss; None where there was none, or no finite one."""
+        loss = measured.get("validation/loss")
+        return loss if loss is not None and math.isfinite(loss) else None
 
-def finite_loss(measured: Measured) -> float | None:
-    """The loss of a validation; None where there was none, or no finite one."""
-    loss = measured.get("validation/loss")
-    return loss if loss is not None and math.isfinite(loss) else None
+    def state(self) -> dict[str, Any]:
+        """Nothing: each validation stands alone."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Nothing."""

@@ -1,0 +1,119 @@
+"""Annotated data in whatever layout they come, as documents."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from biolm.annotations.bioc_files import read_bioc_json, read_bioc_xml_file
+from biolm.annotations.brat import read_brat
+from biolm.annotations.conll import read_conll
+from biolm.annotations.files import read_bytes, read_text, unique
+from biolm.annotations.forms import FORMS, file_of_split, form_of, splits_in
+from biolm.annotations.json_lines import read_json_lines
+from biolm.annotations.pubtator import read_pubtator
+from biolm.annotations.rows import documents_of_rows
+from biolm.annotations.sourcedata import read_sourcedata
+from biolm.annotations.tables import json_rows, parquet_rows, saved_rows
+from biolm.annotations.tagged_words import Scheme, check_spacing
+from biolm.errors import InputError
+from biolm.mentions import Document
+
+__all__ = ["FORMS", "AnnotatedData", "form_of", "read_documents", "splits_in"]
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatedData:
+    """Documents, and what of their file is not in them."""
+
+    documents: list[Document]
+    form: str
+    """One of FORMS."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """How often something was ignored, left out or read otherwise, by reason."""
+
+    @property
+    def mentions(self) -> int:
+        """How many there are in all documents."""
+        return sum(len(document.mentions) for document in self.documents)
+
+
+def read_documents(
+    path: Path,
+    *,
+    form: str | None = None,
+    spacing: str = "reconstructed",
+    split: str | None = None,
+    labels: Sequence[str] | None = None,
+    scheme: Scheme | None = None,
+    strict: bool = False,
+) -> AnnotatedData:
+    """All documents of a file or folder, gzipped or not, in their order; an id met again becomes "id#2".
+
+    `form`: one of FORMS; None to find out, from the name and the contents. `spacing`: how words of CoNLL files and
+    tables are joined, as they were printed ("reconstructed") or by one space ("words"). `split`: which of several
+    splits in a folder. `labels`: names of a table's numbers. `scheme`, `strict`: of tags, as `read_conll` has them.
+    Raises InputError for whatever cannot be read, with file and line.
+    """
+    if not path.exists():
+        raise InputError(f"{path} does not exist; check the path")
+    if form is not None and form not in FORMS:
+        raise InputError(f"the form {form!r} is not known; choose one of {', '.join(FORMS)}")
+    path = file_of_split(path, form, split)
+    form = form or form_of(path)
+    if labels is not None and form not in ("table", "datasets"):
+        raise InputError(f"{path} has names of labels itself ({form}); leave the labels out")
+    counts: Counter[str] = Counter()
+    tagged = {"spacing": check_spacing(spacing), "scheme": scheme, "strict": strict}
+    found = list(unique(_read(path, form, split, labels, tagged, counts), counts))
+    if not found:
+        raise InputError(f"{path} holds no document; check that it is whole")
+    return AnnotatedData(found, form, dict(+counts))
+
+
+def _read(
+    path: Path,
+    form: str,
+    split: str | None,
+    labels: Sequence[str] | None,
+    tagged: dict[str, Any],
+    counts: Counter[str],
+) -> Iterator[Document]:
+    where, name = str(path), path.name.removesuffix(".gz").rpartition(".")[0] or path.name
+    if form in ("brat", "datasets") and not path.is_dir():
+        raise InputError(f"{path} is a file; for {form} give the folder")
+    if form == "brat":
+        yield from read_brat(path, counts=counts)
+    elif form == "datasets":
+        rows, names = saved_rows(path, split)
+        yield from documents_of_rows(rows, name, names=names, labels=labels, counts=counts, **tagged)
+    elif form == "table" and path.name.removesuffix(".gz").endswith(".parquet"):
+        rows, names = parquet_rows(path)
+        yield from documents_of_rows(rows, name, names=names, labels=labels, counts=counts, **tagged)
+    elif form == "sourcedata":
+        yield from read_sourcedata(read_bytes(path), where=where, counts=counts)
+    elif form == "bioc" and read_bytes(path).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        yield from read_bioc_xml_file(read_bytes(path), where=where, counts=counts)
+    else:
+        yield from _read_text(path, form, name, labels, tagged, counts)
+
+
+def _read_text(
+    path: Path,
+    form: str,
+    name: str,
+    labels: Sequence[str] | None,
+    tagged: dict[str, Any],
+    counts: Counter[str],
+) -> Iterator[Document]:
+    text, where = read_text(path), str(path)
+    if form == "conll":
+        return read_conll(text, name, where=where, counts=counts, **tagged)
+    if form == "pubtator":
+        return read_pubtator(text, where=where, counts=counts)
+    if form == "bioc":
+        return read_bioc_json(text, where=where, counts=counts)
+    if form == "jsonl":
+        return read_json_lines(text, name, where=where, counts=counts)
+    return documents_of_rows(json_rows(text, where), name, labels=labels, counts=counts, **tagged)

@@ -1,0 +1,221 @@
+"""`biolm tag`: texts and papers in; the mentions in them out, coloured or in any layout of annotated documents."""
+
+import logging
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from biolm.cli.options import LocalPath, progress_for
+from biolm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from biolm.mentions import Document
+    from biolm.progress import Progress
+
+logger = logging.getLogger(__name__)
+COLOURS = (
+    "cyan",
+    "magenta",
+    "green",
+    "yellow",
+    "blue",
+    "red",
+    "bright_cyan",
+    "bright_magenta",
+    "bright_green",
+)
+
+
+@click.command()
+@click.argument("model")
+@click.argument("texts", nargs=-1, metavar="[TEXT|FILE]...")
+@click.option(
+    "--panels", default=None, metavar="MODEL", help="Find the panels of figure legends first, by this model."
+)
+@click.option(
+    "--roles",
+    multiple=True,
+    metavar="MODEL",
+    help="Tell the roles of the entities too, by this model; repeatable.",
+)
+@click.option(
+    "--to",
+    "form",
+    type=click.Choice(["text", "jsonl", "pubtator", "bioc", "brat", "conll"]),
+    default=None,
+    help="Layout of the result.  [default: text on a terminal, else jsonl]",
+)
+@click.option(
+    "--out",
+    type=LocalPath(),
+    default=None,
+    help="File (for brat: folder) to write.  [default: standard output]",
+)
+@click.option("--lines", is_flag=True, help="Each line of a text file is a document of its own.")
+@click.option(
+    "--from",
+    "given",
+    default=None,
+    metavar="FORM",
+    help="Form of annotated files, where it is not told by content.",
+)
+@click.option("--split", default=None, help="Split of a corpus or a folder of annotated files.")
+@click.option(
+    "--min-score", type=click.FloatRange(0, 1), default=0.0, help="Leave out mentions less sure than this."
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="auto: CUDA where there is one.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+    default="auto",
+    show_default=True,
+    help="auto: half precision on a GPU, fp32 on a CPU.",
+)
+@click.option(
+    "--max-row-tokens",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Tokens computed at once; bounds memory, changes no mention.",
+)
+@click.option("--quiet", is_flag=True, help="Say nothing while working.")
+def tag(
+    model: str,
+    texts: tuple[str, ...],
+    panels: str | None,
+    roles: tuple[str, ...],
+    form: str | None,
+    out: Path | None,
+    lines: bool,
+    given: str | None,
+    split: str | None,
+    min_score: float,
+    device: str,
+    precision: str,
+    max_row_tokens: int | None,
+    quiet: bool,
+) -> None:
+    """Find the mentions in texts: words on the command line, text files, JATS or PubMed XML, corpora, annotated files.
+
+    MODEL is a token-classification folder (`biolm finetune` makes one) or a Hub name. With --panels and --roles, a
+    legend's panels are found first, then the entities in each, then their roles. Without texts, standard input is read.
+    """
+    from biolm.cli.tag_inputs import documents_of, stdout_is_a_terminal
+    from biolm.tagging.chain import Chain
+    from biolm.tagging.tagger import Tagger
+
+    form = form or ("text" if out is None and stdout_is_a_terminal() else "jsonl")
+    if form == "text" and out is not None:
+        raise ConfigError("--to text is for the terminal; give another layout with --out, such as --to jsonl")
+    progress = progress_for(quiet)
+    taggers = [
+        Tagger.load(name, device=device, precision=precision, max_row_tokens=max_row_tokens)
+        for name in (model, *([panels] if panels else []), *roles)
+    ]
+    if panels and not taggers[1].task.starts_only:
+        raise ConfigError(f"--panels {panels} finds no panels: its task is {taggers[1].task.name}")
+    for name, tagger in zip(roles, taggers[len(taggers) - len(roles) :], strict=True):
+        if not tagger.task.hidden:
+            raise ConfigError(f"--roles {name} tells no roles: its task is {tagger.task.name}")
+    chain = Chain(taggers)
+    documents = documents_of(texts or ("-",), lines=lines, form=given, split=split)
+    if chain.needs_entities:
+        documents = _with_entities(documents, taggers[0].task.hidden)
+    found = _counted(_sure(chain.tag(documents), min_score), progress if out is not None else None)
+    if form == "text":
+        _print(found)
+        return
+    from biolm.annotations.write import write_documents
+
+    lost = write_documents(found, out if out is not None else sys.stdout, form)
+    for why, count in lost.items():
+        logger.warning("%s: %s", why, f"{count:,}")
+
+
+def _with_entities(documents: "Iterable[Document]", types: tuple[str, ...]) -> "Iterator[Document]":
+    """Documents with entities whose roles can be told. Raises ConfigError where the first has no mentions."""
+    for number, document in enumerate(documents):
+        if not number and not document.mentions:
+            raise ConfigError(
+                f"the model tells roles of {', '.join(types)}, and {document.id} comes without mentions; give "
+                "annotated documents, or a model of entities first and this one with --roles"
+            )
+        yield document
+
+
+def _sure(documents: "Iterable[Document]", least: float) -> "Iterator[Document]":
+    from dataclasses import replace
+
+    for document in documents:
+        kept = tuple(each for each in document.mentions if each.score is None or each.score >= least)
+        yield replace(document, mentions=kept)
+
+
+def _counted(documents: "Iterable[Document]", progress: "Progress | None") -> "Iterator[Document]":
+    count = mentions = 0
+    if progress is not None:
+        progress.start("tag", None, "documents")
+    for document in documents:
+        yield document
+        count, mentions = count + 1, mentions + len(document.mentions)
+        if progress is not None:
+            progress.update(count)
+    if progress is not None:
+        progress.finish(f"{count:,} documents, {mentions:,} mentions")
+
+
+def _print(documents: "Iterable[Document]") -> None:
+    from biolm.cli.tables import wide_console
+
+    console = wide_console()
+    colours: dict[str, str] = {}
+    for document in documents:
+        console.print(coloured(document, colours))
+    if colours:
+        from rich.text import Text
+
+        legend = Text()
+        for kind, colour in colours.items():
+            legend.append(f" {kind} ", style=f"reverse {colour}").append(" ")
+        console.print(legend)
+
+
+def coloured(document: "Document", colours: dict[str, str]) -> "Text":
+    """A text with its mentions marked, and role or type behind each; `colours` of types go on from call to call."""
+    from rich.text import Text
+
+    from biolm.tagging.tasks import PANEL
+
+    text, at = Text(), 0
+    panels = {each.start for each in document.mentions if each.type == PANEL}
+    for mention in document.mentions:
+        if mention.type == PANEL or mention.start < at:
+            continue
+        _plain(text, document.text, at, mention.start, panels)
+        if mention.start in panels:
+            text.append("▌", style="bold")
+        colour = colours.setdefault(mention.type, COLOURS[len(colours) % len(COLOURS)])
+        text.append(document.surface(mention), style=f"bold {colour}")
+        role = mention.attributes.get("role")
+        text.append(f"[{mention.type}{':' + role if role else ''}]", style=f"dim {colour}")
+        at = mention.end
+    _plain(text, document.text, at, len(document.text), panels)
+    return text
+
+
+def _plain(text: "Text", whole: str, start: int, end: int, panels: set[int]) -> None:
+    """Words outside mentions, with a bar where a panel begins."""
+    for panel in sorted(place for place in panels if start <= place < end):
+        text.append(whole[start:panel]).append("▌", style="bold")
+        start = panel
+    text.append(whole[start:end])
