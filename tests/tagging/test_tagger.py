@@ -101,7 +101,7 @@ def test_a_long_text_is_tagged_like_its_windows(tiny_bert: Path):
                 "😀" * 30,
                 "שלום עולם",
                 "x" * 400,
-                "\ud800".encode("utf-16", "surrogatepass").decode("utf-16", "replace"),
+                "\ufffd",
             ]
         ),
     )

@@ -144,7 +144,14 @@ def finetune(
             from biolm.finetuning.search import search
 
             config = search(
-                data, base, out / "search", config, trials, progress, ranks=ranks, tokenizer=tokenizer
+                data,
+                base,
+                out.with_name(f"{out.name}-search"),
+                config,
+                trials,
+                progress,
+                ranks=ranks,
+                tokenizer=tokenizer,
             )
         results = finetune_seeds(
             data,

@@ -28,7 +28,7 @@ def documents_of(
     for number, argument in enumerate(arguments, 1):
         path = _path(argument)
         if argument == "-":
-            yield from _texts(click.get_text_stream("stdin").read(), "stdin", lines=lines)
+            yield from _texts(sys.stdin.read(), "stdin", lines=lines)
         elif path is None:
             if looks_like_path(argument):
                 raise InputError(f"{argument} does not exist; check the path (a text needs a space in it)")
