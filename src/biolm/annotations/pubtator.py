@@ -95,8 +95,8 @@ def _mention(columns: list[str], text: str, here: str, counts: Counter[str]) -> 
 def write_pubtator(documents: Iterable[Document], out: TextIO) -> Counter[str]:
     """The documents, a space for each line break and tab, so that offsets stay.
 
-    A document of the parts "title" and "abstract", one character between them, is written as these; any other text is
-    all title. Scores and attributes but `identifier` and `more` are not written. Raises InputError for an id that
+    What follows the part "title" after one character of white space (an abstract, legends) is written as the abstract;
+    a text without a title is all title. Scores and attributes but `identifier` and `more` are not written. Raises InputError for an id that
     is empty; "|" in one becomes "_".
     """
     counts: Counter[str] = Counter()
@@ -122,10 +122,11 @@ def write_pubtator(documents: Iterable[Document], out: TextIO) -> Counter[str]:
 
 
 def _end_of_title(document: Document) -> int:
-    """Where the title ends; the text's end where no abstract follows it after one character of white space."""
+    """Where the title ends; the text's end where there is none, or nothing behind one character of white space."""
     text = document.text
-    starts = [part.start for part in document.parts if part.name == "abstract" and part.end == len(text)]
-    titles = [part.end for part in document.parts if part.name == "title" and part.start == 0] or [0]
-    if len(starts) == 1 and starts[0] == titles[0] + 1 and text[titles[0]] in " \n\t\r":
-        return titles[0]
+    titles = [part.end for part in document.parts if part.name == "title" and part.start == 0]
+    abstracts = [part.start for part in document.parts if part.name == "abstract"]
+    end = titles[0] if titles else 0
+    if (titles or abstracts == [1]) and text[end : end + 1] in (" ", "\n", "\t", "\r"):
+        return end
     return len(text)
