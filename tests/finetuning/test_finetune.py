@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ from biolm.tokens.tokenizer import load_tokenizer
 from biolm.training import speed
 from biolm.training.metrics import read_metrics
 from biolm.training.ranks import Ranks
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+from engine import start_ranks
 
 SETTINGS: dict[str, Any] = {
     "epochs": 3,
@@ -352,3 +356,34 @@ def test_predictions_have_the_documents_texts_and_no_gold(tiny_bert: Path):
 def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], says: str):
     with pytest.raises(ConfigError, match=says):
         FinetuneConfig(**settings)
+
+
+@pytest.mark.parametrize("changes", [{}, {"crf": True}, {"freeze_layers": 1}], ids=["plain", "crf", "freeze"])
+def test_two_ranks_give_the_weights_and_dev_scores_of_one(
+    changes: dict[str, Any], tiny_bert: Path, tmp_path: Path
+):
+    """But for rounding; without dropout, whose draws are each rank's own."""
+    settings = {
+        **SETTINGS,
+        "epochs": 1,
+        "hidden_dropout": 0.0,
+        "max_row_tokens": 120,
+        "validate_every": 2,
+        **changes,
+    }
+    given = TaggerData.of(documents(40), documents(15, seed=1), task_of("any"))
+    one = finetune(
+        given, str(tiny_bert), tmp_path / "one", FinetuneConfig(**settings), Silent(), resume=False
+    )
+    script = str(Path(__file__).with_name("two_ranks.py"))
+    start_ranks(
+        [sys.executable, script, str(tiny_bert), str(tmp_path / "two"), json.dumps(settings)], 2, tmp_path
+    )
+    ours, theirs = load_file(one / "model.safetensors"), load_file(tmp_path / "two/model/model.safetensors")
+    for name, weight in ours.items():
+        torch.testing.assert_close(theirs[name], weight, rtol=1e-3, atol=1e-4)
+    looks = [
+        [line["validation/f1"] for line in read_metrics(tmp_path / run) if "validation/f1" in line]
+        for run in ("one", "two")
+    ]
+    assert looks[0] == pytest.approx(looks[1], abs=0.02)

@@ -14,7 +14,7 @@ from biolm.tagging.tasks import PANEL, task_of
 from biolm.training import speed
 
 MENTIONS = {"NER": 175, "PANELIZATION": 18, "GENEPROD_ROLES": 60, "SMALL_MOL_ROLES": 17}
-"""Of the article's 187 tags 175 are of the nine types (the others: 5 cells, 2 undefined, 5 that say nothing). Of 91 gene
+"""Of the article's 187 tags 175 are of the nine types (others: 5 cells, 2 undefined, 5 that say nothing). Of 91 gene
 products 23 are changed and 37 measured; of 18 small molecules 17 are changed."""
 
 

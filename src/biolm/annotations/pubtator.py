@@ -95,9 +95,9 @@ def _mention(columns: list[str], text: str, here: str, counts: Counter[str]) -> 
 def write_pubtator(documents: Iterable[Document], out: TextIO) -> Counter[str]:
     """The documents, a space for each line break and tab, so that offsets stay.
 
-    What follows the part "title" after one character of white space (an abstract, legends) is written as the abstract;
-    a text without a title is all title. Scores and attributes but `identifier` and `more` are not written. Raises InputError for an id that
-    is empty; "|" in one becomes "_".
+    What follows the part "title" after one character of white space (an abstract, legends) is written as the
+    abstract; a text without a title is all title. Scores and attributes but `identifier` and `more` are not written.
+    Raises InputError for an id that is empty; "|" in one becomes "_".
     """
     counts: Counter[str] = Counter()
     for document in documents:

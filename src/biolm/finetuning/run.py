@@ -5,7 +5,6 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from biolm.artifacts import MANIFEST, clear_leftovers, exclusive, sha256_file, write_json, writing
+from biolm.artifacts import sha256_file, writing
 from biolm.batches.ahead import Ahead
 from biolm.batches.packing import PackedRow
 from biolm.errors import ConfigError, InputError
@@ -38,9 +37,9 @@ from biolm.training.final import final_weights
 from biolm.training.flops import Amount, Shape, training_flops
 from biolm.training.loop import run_steps
 from biolm.training.ranks import Ranks
-from biolm.training.run_folder import RunKind
+from biolm.training.run_folder import RunKind, is_finished, working_in
 from biolm.training.step import Trainer
-from biolm.training.trackers import check_trackers, open_trackers
+from biolm.training.trackers import check_trackers
 
 logger = logging.getLogger(__name__)
 FINETUNING = RunKind("fine-tuning", 1, "biolm finetune TRAIN", FinetuneConfig)
@@ -117,11 +116,7 @@ def finetune(
     model_folder = run / "model"
     if FINETUNING.is_run(run):
         FINETUNING.check_same(run, started, config, ("base", "data", "tokenizer_hash"))
-        if (model_folder / MANIFEST).is_file():
-            logger.info("%s is finished already", run)
-            if ranks.first:
-                for place in (run, model_folder):
-                    clear_leftovers(place)
+        if is_finished(run, ranks):
             return model_folder
     load = partial(
         load_token_classifier,
@@ -147,16 +142,7 @@ def finetune(
             f"{windows.mentions:,}",
             ", ".join(f"{count:,} ({why})" for why, count in sorted(windows.lost.items())),
         )
-    ranks.wait_for_all()  # each has looked at `run` before the first one writes into it
-    with ExitStack() as held:
-        listeners: list[Any] = []
-        if ranks.first:
-            run.mkdir(parents=True, exist_ok=True)
-            held.enter_context(exclusive(run))
-            clear_leftovers(run)
-            write_json(run / "config.json", started)
-            if config.track:
-                listeners.append(held.enter_context(open_trackers(config.track, run, started)))
+    with working_in(run, started, config.track, ranks) as listeners:
         ranks.share_cores(config.threads)
         keep_large_blocks()
         freeze(model, config.freeze_layers)

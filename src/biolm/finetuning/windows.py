@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,28 +75,9 @@ class Labelled:
 class LabelledSteps(Steps):
     """The steps of a fine-tuning. Pickled for a process that prepares them, it is its windows and settings."""
 
-    def __init__(
-        self,
-        windows: Labelled,
-        *,
-        seed: int,
-        examples_per_step: int,
-        max_row_tokens: int,
-        tokens_per_step: int | None = None,
-        epochs: int = 1,
-        max_steps: int | None = None,
-        rank: int = 0,
-        ranks: int = 1,
-    ) -> None:
-        super().__init__(
-            windows,
-            seed=seed,
-            examples_per_step=examples_per_step,
-            max_row_tokens=max_row_tokens,
-            tokens_per_step=tokens_per_step,
-            epochs=epochs,
-            max_steps=max_steps,
-        )
+    def __init__(self, windows: Labelled, *, rank: int = 0, ranks: int = 1, **settings: Any) -> None:
+        """`settings`: those of `Steps`."""
+        super().__init__(windows, **settings)
         self._labelled = windows
         self._rank, self._ranks = rank, ranks
 

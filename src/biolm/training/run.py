@@ -4,18 +4,13 @@ import dataclasses
 import json
 import logging
 from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 
 from biolm.artifacts import (
-    MANIFEST,
-    clear_leftovers,
-    exclusive,
     sha256_file,
-    write_json,
     writing,
 )
 from biolm.errors import ArtifactError, ModelError
@@ -31,9 +26,9 @@ from biolm.training.config import PretrainConfig
 from biolm.training.final import final_weights
 from biolm.training.loop import train
 from biolm.training.ranks import Ranks
-from biolm.training.run_folder import RunKind
+from biolm.training.run_folder import RunKind, is_finished, working_in
 from biolm.training.show import masked_passage
-from biolm.training.trackers import check_trackers, open_trackers
+from biolm.training.trackers import check_trackers
 
 logger = logging.getLogger(__name__)
 RUN_KIND = "run"
@@ -77,11 +72,7 @@ def pretrain(
         saved = RUN.check_same(run, started, config, ("base", "data", "tokenizer_hash"))
         if recipe is None and "recipe" in saved:
             started["recipe"] = saved["recipe"]  # the settings are those of it still
-        if (model_folder / MANIFEST).is_file():
-            logger.info("%s is finished already", run)
-            if ranks.first:
-                for place in (run, model_folder):
-                    clear_leftovers(place)
+        if is_finished(run, ranks):
             return model_folder
 
     def loaded() -> Any:
@@ -94,16 +85,7 @@ def pretrain(
 
     if not started["base"]["language_model_head"]:
         logger.info("%s has no language-model head: a new one starts from the corpus's unigrams", folder.name)
-    ranks.wait_for_all()  # each has looked at `run` before the first one writes into it
-    with ExitStack() as held:
-        listeners: list[Any] = []
-        if ranks.first:
-            run.mkdir(parents=True, exist_ok=True)
-            held.enter_context(exclusive(run))
-            clear_leftovers(run)
-            write_json(run / "config.json", started)
-            if config.track:
-                listeners.append(held.enter_context(open_trackers(config.track, run, started)))
+    with working_in(run, started, config.track, ranks) as listeners:
         trained = train(
             loaded(),
             store,

@@ -2,14 +2,21 @@
 
 import dataclasses
 import json
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from biolm.artifacts import check_free
+from biolm.artifacts import MANIFEST, check_free, clear_leftovers, exclusive, write_json
 from biolm.errors import ArtifactError, ConfigError
 from biolm.model.device import resolve_row_tokens
 from biolm.training.engine_config import EngineConfig, changed
+from biolm.training.metrics import Listener
 from biolm.training.ranks import Ranks
+from biolm.training.trackers import open_trackers
+
+logger = logging.getLogger(__name__)
 
 Config = TypeVar("Config", bound=EngineConfig)
 MAY_CHANGE = frozenset(
@@ -87,3 +94,36 @@ class RunKind:
             return config
         before = self.read(run)["config"].get("max_row_tokens") if self.is_run(run) else None
         return dataclasses.replace(config, max_row_tokens=before or resolve_row_tokens(None, ranks.device))
+
+
+def is_finished(run: Path, ranks: Ranks) -> bool:
+    """Whether a run has its model already; what a killed writer left beside that is taken away, and it is said."""
+    model = run / "model"
+    if not (model / MANIFEST).is_file():
+        return False
+    logger.info("%s is finished already", run)
+    if ranks.first:
+        for place in (run, model):
+            clear_leftovers(place)
+    return True
+
+
+@contextmanager
+def working_in(
+    run: Path, started: dict[str, Any], track: tuple[str, ...], ranks: Ranks
+) -> Iterator[list[Listener]]:
+    """Around a training: the first rank holds the folder, with `started` as its config.json, and the trackers.
+
+    Gives those that are told metrics. Every rank must come here.
+    """
+    ranks.wait_for_all()  # each has looked at `run` before the first one writes into it
+    with ExitStack() as held:
+        listeners: list[Listener] = []
+        if ranks.first:
+            run.mkdir(parents=True, exist_ok=True)
+            held.enter_context(exclusive(run))
+            clear_leftovers(run)
+            write_json(run / "config.json", started)
+            if track:
+                listeners.append(held.enter_context(open_trackers(track, run, started)))
+        yield listeners
