@@ -7,7 +7,7 @@ Arms, alternating, each in a process of its own and timed after the model is loa
             it cuts texts at the model's limit
 
 Both get the same ABSTRACTS abstracts of --papers (a folder or archive of JATS or PubMed XML), in the order of the
-papers, and the same tagger, fp32 on a CPU, all cores. How many entities both find at the same characters is counted: they
+papers, and the same tagger, fp32 on a CPU, all cores. Entities that both find at the same characters are counted: they
 differ where the pipeline cuts texts and words, or takes labels that follow no rule.
 
 Sizes: ROUNDS x 2 arms of half a minute to three minutes on two cores with a tagger of MiniLM's size. Cells are kept.

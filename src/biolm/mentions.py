@@ -5,8 +5,11 @@ from dataclasses import dataclass, field, replace
 
 import regex
 
-UNIT = regex.compile(r"(?:[\p{L}\p{N}]\p{M}*)+|(?!\s)\X")
-"""A word (letters, digits and marks of any script), or one other character (an emoji with its modifiers is one)."""
+UNIT = regex.compile(
+    r"(?V1)(?:[[\p{L}\p{N}]--[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]]\p{M}*)+|(?!\s)\X"
+)
+"""A word (letters, digits and marks), or one other character (an emoji with its modifiers is one). Scripts that put no
+spaces between words are taken character by character."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,28 @@ def test_a_tagger_comes_with_its_card_and_scores(out: Path):
     assert ModelCard(card).data.eval_results
 
 
+def test_seeds_are_summed_up(files: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(speed, "matmul_peak", lambda *_, seconds: 1e11)
+    command = (
+        *("finetune", str(files / "train.conll"), "--dev", str(files / "dev.jsonl"), "--seeds", "2"),
+        *(
+            "--test",
+            str(files / "test.json"),
+            "--base",
+            str(tiny_bert),
+            "--out",
+            str(tmp_path / "out"),
+            "--quiet",
+        ),
+        *("--epochs", "3", "--examples-per-step", "8", "--lr-peak", "5e-3"),
+    )
+    result = run(*command)
+    assert re.search(r"test F1 +\d+\.\d\d ± \d", result.output), result.output
+    assert (tmp_path / "out/model/README.md").is_file()
+    assert "--resume" in str(run(*command, code=2).exception)
+    assert run(*command, "--resume").output == result.output
+
+
 def mentions_in(output: str) -> list[list[str]]:
     return [[each["text"] for each in json.loads(line)["mentions"]] for line in output.splitlines()]
 

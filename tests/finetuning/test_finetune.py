@@ -16,7 +16,8 @@ from biolm.batches.packing import IGNORED
 from biolm.errors import ArtifactError, ConfigError, InputError
 from biolm.finetuning.config import FinetuneConfig
 from biolm.finetuning.measure import measure, predicted
-from biolm.finetuning.run import TaggerData, _module, finetune, freeze
+from biolm.finetuning.parts import freeze, module_of
+from biolm.finetuning.run import TaggerData, finetune
 from biolm.finetuning.seeds import finetune_seeds
 from biolm.finetuning.windows import LabelledSteps, label_windows
 from biolm.mentions import Document, Mention
@@ -33,6 +34,8 @@ from biolm.training.ranks import Ranks
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from engine import start_ranks
+
+from conftest import folder_bytes
 
 SETTINGS: dict[str, Any] = {
     "epochs": 3,
@@ -110,7 +113,9 @@ def test_interrupted_and_resumed_is_uninterrupted(changes: dict[str, Any], tiny_
     for step in (6, 13):
         start(tiny_bert, tmp_path / "run", stop=step, checkpoint_every=4, validate_every=5, **changes)
     model = start(tiny_bert, tmp_path / "run", checkpoint_every=4, validate_every=5, **changes)
-    for name in [path.name for path in whole.iterdir() if path.suffix == ".safetensors"]:
+    files = [path.name for path in whole.iterdir() if path.suffix == ".safetensors"]
+    assert len(files) == (2 if "crf" in changes else 1)
+    for name in files:
         ours, theirs = load_file(model / name), load_file(whole / name)
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs), name
     assert without_speed(tmp_path / "run") == without_speed(tmp_path / "whole")
@@ -137,15 +142,22 @@ def test_it_ends_when_dev_f1_has_not_risen_for_so_long(tiny_bert: Path, tmp_path
     assert len(looks) == 3
 
 
-def test_the_best_weights_are_those_of_the_highest_dev_f1(tiny_bert: Path, tmp_path: Path):
-    model = start(tiny_bert, tmp_path / "run", validate_every=3, checkpoint_every=3)
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"crf": True}, {"ema_decay": 0.8}, {"checkpoint_every": 1000}],
+    ids=lambda given: ", ".join(given),
+)
+def test_the_best_weights_are_those_of_the_highest_dev_f1(
+    changes: dict[str, Any], tiny_bert: Path, tmp_path: Path
+):
+    model = start(tiny_bert, tmp_path / "run", **{"validate_every": 3, "checkpoint_every": 4, **changes})
     looks = {
         line["step"]: line["validation/f1"]
         for line in read_metrics(tmp_path / "run")
         if "validation/f1" in line
     }
     step = json.loads((model / "manifest.json").read_text())["trained"]["weights_of_step"]
-    assert looks[step] == max(looks.values())
+    assert looks[step] == max(looks.values()) > 0.5
     tagger = Tagger.load(str(model))
     report = measure(tagger, [Example(each) for each in documents(20, seed=1)])
     assert report.strict.micro.f1 == pytest.approx(looks[step])
@@ -246,12 +258,13 @@ def test_loss_and_gradients_are_those_of_one_document_at_a_time(
 
 
 def test_class_weights_have_a_mean_of_one_over_the_labels(tiny_bert: Path):
-    counts = np.array([900, 60, 40])
+    counts = np.array([900, 60, 40, 0])
     for name in ("inverse", "sqrt"):
-        module = _module(FinetuneConfig(class_weights=name), counts)
+        module = module_of(FinetuneConfig(class_weights=name), counts)
         weights = module.keywords["class_weights"].double().numpy()
         assert (weights * counts).sum() / counts.sum() == pytest.approx(1)
-        assert (np.diff(weights) > 0).all()
+        assert (np.diff(weights[:3]) > 0).all()
+        assert weights[3] == 0
 
 
 def test_frozen_layers_stay_as_they_are(tiny_bert: Path, tmp_path: Path):
@@ -291,7 +304,7 @@ def test_roles_are_learnt_from_the_text_around_hidden_entities(tiny_bert: Path, 
 def test_several_seeds_are_several_runs_and_one_summary(tiny_bert: Path, tmp_path: Path):
     test = [Example(each) for each in documents(10, seed=3)]
 
-    def run() -> list[Any]:
+    def run(*, resume: bool = False) -> list[Any]:
         return finetune_seeds(
             data(),
             test,
@@ -300,7 +313,7 @@ def test_several_seeds_are_several_runs_and_one_summary(tiny_bert: Path, tmp_pat
             FinetuneConfig(**SETTINGS),
             (1, 2, 3),
             Silent(),
-            resume=False,
+            resume=resume,
             ranks=Ranks(torch.device("cpu")),
         )
 
@@ -314,7 +327,46 @@ def test_several_seeds_are_several_runs_and_one_summary(tiny_bert: Path, tmp_pat
     assert (tmp_path / "out/model/model.safetensors").read_bytes() == (
         best.model / "model.safetensors"
     ).read_bytes()
-    assert [each.scores for each in run()] == [each.scores for each in results]
+    with pytest.raises(ArtifactError, match="--resume"):
+        run()
+    assert [each.scores for each in run(resume=True)] == [each.scores for each in results]
+
+
+def test_a_mention_of_a_type_that_training_lacks_is_missed_not_forgotten(tiny_bert: Path):
+    model = load_token_classifier(tiny_bert, labels=("O", "B-GENE", "I-GENE"))
+    gold = documents(10, seed=4)
+    report = measure(Tagger(model, load_tokenizer(str(tiny_bert))), [Example(each) for each in gold])
+    assert report.strict.micro.gold == sum(len(each.mentions) for each in gold)
+    assert report.strict.types["TISSUE"].correct == 0
+
+
+def test_what_is_refused_leaves_the_run_as_it_was(tiny_bert: Path, tmp_path: Path):
+    for changes, given in (
+        ({"freeze_layers": 3}, data()),
+        ({"patience": 2}, TaggerData.of(documents(20), [], task_of("any"))),
+    ):
+        with pytest.raises(ConfigError):
+            start(tiny_bert, tmp_path / "run", given=given, **changes)
+        assert not (tmp_path / "run").exists()
+
+
+def test_several_seeds_take_no_folder_that_holds_something_else(tiny_bert: Path, tmp_path: Path):
+    start(tiny_bert, tmp_path / "run", epochs=1)
+    kept = folder_bytes(tmp_path / "run/model")
+    for resume in (False, True):
+        with pytest.raises(ArtifactError):
+            finetune_seeds(
+                data(),
+                [],
+                str(tiny_bert),
+                tmp_path / "run",
+                FinetuneConfig(**SETTINGS),
+                (1, 2),
+                Silent(),
+                resume=resume,
+                ranks=Ranks(torch.device("cpu")),
+            )
+    assert folder_bytes(tmp_path / "run/model") == kept
 
 
 def test_nothing_to_learn_is_said_at_once():
@@ -340,6 +392,7 @@ def test_predictions_have_the_documents_texts_and_no_gold(tiny_bert: Path):
     given = [Example(each) for each in documents(5)]
     found = predicted(Tagger(model, load_tokenizer(str(tiny_bert))), given)
     assert [each.id for each in found] == [each.document.id for each in given]
+    assert any(each.mentions for each in found)
     assert all(mention.score is not None for each in found for mention in each.mentions)
 
 
@@ -358,17 +411,17 @@ def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], says: str
         FinetuneConfig(**settings)
 
 
-@pytest.mark.parametrize("changes", [{}, {"crf": True}, {"freeze_layers": 1}], ids=["plain", "crf", "freeze"])
+@pytest.mark.parametrize("changes", [{}, {"crf": True}, {"freeze_layers": 0}], ids=["plain", "crf", "freeze"])
 def test_two_ranks_give_the_weights_and_dev_scores_of_one(
     changes: dict[str, Any], tiny_bert: Path, tmp_path: Path
 ):
     """But for rounding; without dropout, whose draws are each rank's own."""
     settings = {
         **SETTINGS,
-        "epochs": 1,
+        "epochs": 3,
         "hidden_dropout": 0.0,
         "max_row_tokens": 120,
-        "validate_every": 2,
+        "validate_every": 5,
         **changes,
     }
     given = TaggerData.of(documents(40), documents(15, seed=1), task_of("any"))
@@ -387,3 +440,4 @@ def test_two_ranks_give_the_weights_and_dev_scores_of_one(
         for run in ("one", "two")
     ]
     assert looks[0] == pytest.approx(looks[1], abs=0.02)
+    assert max(looks[0]) > 0

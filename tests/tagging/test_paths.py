@@ -48,24 +48,15 @@ def test_the_best_path_is_the_best_of_all_that_obey(scheme: str, length: int, se
     count = len(names)
     draw = np.random.default_rng(seed)
     scores = draw.normal(size=(length, count))
-    learnt = (
-        {
-            "transitions": draw.normal(size=(count, count)),
-            "starts": draw.normal(size=count),
-            "ends": draw.normal(size=count),
-        }
-        if crf
-        else {"transitions": None, "starts": None, "ends": None}
-    )
+    transitions = draw.normal(size=(count, count)) if crf else None
 
     def worth(path: tuple[int, ...]) -> float:
         total = sum(scores[place, label] for place, label in enumerate(path))
-        if crf:
-            total += learnt["starts"][path[0]] + learnt["ends"][path[-1]]
-            total += sum(learnt["transitions"][a, b] for a, b in itertools.pairwise(path))
+        if transitions is not None:
+            total += sum(transitions[a, b] for a, b in itertools.pairwise(path))
         return float(total)
 
-    paths = Paths(LabelSet(names), **learnt)
+    paths = Paths(LabelSet(names), transitions=transitions)
     found = tuple(int(label) for label in paths.best(scores))
     assert worth(found) == pytest.approx(max(worth(path) for path in all_paths(names, length)))
     assert follows(names, found)
@@ -77,6 +68,24 @@ def test_the_best_path_is_the_best_of_all_that_obey(scheme: str, length: int, se
             for label in range(count):
                 own = sum(weight for path, weight in weights.items() if path[place] == label)
                 assert likely[place, label] == pytest.approx(own / total, abs=1e-9)
+
+
+def test_iob1_has_the_names_of_iob2_and_begins_with_i():
+    names = ["O", "B-PER", "I-PER"]
+    scores = np.array([[9.0, 0, 0], [1.0, -2.0, 8.0], [9.0, 0, 0]])
+    lenient, strict = LabelSet(names, strict=False), LabelSet(names)
+    assert lenient.spans(Paths(lenient).best(scores)) == [(1, 2, "PER")]
+    assert strict.spans(Paths(strict).best(scores)) == []
+    neighbours = np.array([[0, 0, 8.0], [0, 8.0, 0]])  # "I-PER B-PER": two
+    assert lenient.spans(Paths(lenient).best(neighbours)) == [(0, 1, "PER"), (1, 2, "PER")]
+
+
+def test_a_text_without_units_has_no_path():
+    labels = LabelSet(SCHEMES["IOB2"])
+    for transitions in (None, np.zeros((5, 5))):
+        paths = Paths(labels, transitions=transitions)
+        assert paths.best(np.empty((0, 5))).shape == (0,)
+        assert paths.probabilities(np.empty((0, 5))).shape == (0, 5)
 
 
 def test_without_a_beginning_there_is_no_mention():
@@ -116,8 +125,7 @@ def test_the_crf_loss_is_the_negative_log_likelihood(lengths: list[int], seed: i
         own, right = scores[at : at + length], labels[at : at + length]
 
         def worth(path, own=own):
-            value = chain.starts[path[0]] + chain.ends[path[-1]]
-            value = value + sum(own[place, label] for place, label in enumerate(path))
+            value = sum(own[place, label] for place, label in enumerate(path))
             return value + sum(chain.transitions[a, b] for a, b in itertools.pairwise(path))
 
         every = torch.stack([worth(path) for path in itertools.product(range(3), repeat=length)])

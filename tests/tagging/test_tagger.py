@@ -1,6 +1,7 @@
 """Tagging: the stock model's scores, whatever the packing and the windows; offsets in the text; roles without gold."""
 
 import dataclasses
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from biolm.errors import ConfigError, ModelError
-from biolm.finetuning.run import save_tagger
+from biolm.finetuning.parts import save_tagger
+from biolm.finetuning.windows import label_windows
 from biolm.mentions import Document, Mention, Part
 from biolm.model.token_classifier import load_token_classifier
 from biolm.tagging.chain import Chain
+from biolm.tagging.labels import LabelSet
 from biolm.tagging.settings import TaggerSettings
 from biolm.tagging.tagger import Tagger
 from biolm.tagging.tasks import PANEL, TASKS, examples
@@ -118,7 +121,7 @@ def test_offsets_are_of_the_text_and_never_inside_a_word(text: str, tiny_bert: P
         assert 0 < mention.score <= 1
         for place in (mention.start, mention.end):
             if 0 < place < len(text):
-                assert not (text[place - 1].isalnum() and text[place].isalnum() and text[place].isascii())
+                assert not (text[place - 1 : place + 1].isalnum() and text[place - 1 : place + 1].isascii())
 
 
 _kept: dict[Path, Tagger] = {}
@@ -209,15 +212,19 @@ def test_entities_are_hidden_at_use_as_at_training(tiny_bert: Path):
     tagger = tagger_of(tiny_bert, labels, task="GENEPROD_ROLES")
     text = "STAT3 binds p53 in neurons"
     entities = [Mention(0, 5, "GENEPROD"), Mention(12, 15, "GENEPROD"), Mention(19, 26, "TISSUE")]
-    other = "IL-6x binds IL6 in neurons"  # other names of the same lengths in tokens
-    (cut,) = tagger.cut([text], [entities[:2]])
-    same = list(tagger.tag([text], [entities]))
-    assert all(each.type in ("CONTROLLED_VAR", "MEASURED_VAR") for each in same[0])
-    assert {(each.start, each.end) for each in same[0]} <= {(0, 5), (12, 15)}
-    with_two = tagger.scores([cut])[0]
-    (unlike,) = tagger.cut([other], [[Mention(0, 5, "GENEPROD"), Mention(12, 15, "GENEPROD")]])
-    if unlike.shown.tolist() == cut.shown.tolist():
-        np.testing.assert_array_equal(tagger.scores([unlike])[0][0], with_two[0])
+    (told,) = tagger.tag([text], [entities])
+    assert all(each.type in ("CONTROLLED_VAR", "MEASURED_VAR") for each in told)
+    assert {(each.start, each.end) for each in told} <= {(0, 5), (12, 15)}
+    trained = []
+    for role in ("intervention", "assayed", "component"):
+        gold = [dataclasses.replace(each, attributes={"role": role}) for each in entities]
+        (example,) = examples([Document("d", text, tuple(gold))], TASKS["GENEPROD_ROLES"])
+        windows = label_windows([example], LabelSet(labels), tagger.tokenizer, content_tokens=100, overlap=10)
+        trained.append(windows.ids.tolist())
+    (cut,) = tagger.cut([text], [entities[:2]])  # as `tag` does: of the task's types
+    used = cut.window_ids(cut.windows[0], tagger.tokenizer.vocabulary).tolist()
+    assert trained == [used] * 3
+    assert used.count(tagger.tokenizer.vocabulary.mask_id) >= 2
 
 
 class Fixed:
@@ -266,6 +273,80 @@ def test_the_chain_goes_from_panels_to_entities_to_roles():
 def test_a_chain_of_two_models_of_entities_is_refused():
     with pytest.raises(ConfigError, match="2 of the models find entities"):
         Chain([Fixed("NER", {}), Fixed("any", {})])  # type: ignore[list-item]
+
+
+def test_panels_and_entities_that_a_document_has_are_kept_once():
+    first, second = "(A) STAT3 binds p53.", "(A) IL-6 was added."
+    text = f"{first}\n{second}"
+    own = (
+        Mention(0, 20, PANEL),
+        Mention(4, 9, "GENEPROD"),
+        Mention(16, 25, "GENEPROD"),  # across two parts
+        Mention(21, 40, PANEL),
+    )
+    parts = (Part(0, 20, "figure_legend"), Part(21, 40, "figure_legend"))
+    roles = Fixed("GENEPROD_ROLES", {first: [Mention(4, 9, "MEASURED_VAR", 0.9)]})
+    (found,) = Chain([roles]).tag([Document("d", text, own, parts)])  # type: ignore[list-item]
+    assert [(each.start, each.end, each.type) for each in found.mentions] == [
+        (each.start, each.end, each.type) for each in own
+    ]
+    assert [each.attributes.get("role") for each in found.mentions] == [None, "MEASURED_VAR", None, None]
+    entities = Fixed("NER", {})
+    (again,) = Chain([entities]).tag([Document("d", text, own, parts)])  # type: ignore[list-item]
+    assert [each.type for each in again.mentions] == [PANEL, PANEL]
+
+
+def test_examples_have_ids_of_their_own_and_mentions_across_panels_are_counted():
+    text = "(A) STAT3 binds p53. (B) IL-6."
+    own = (
+        Mention(0, 20, PANEL, attributes={"panel_id": "2"}),
+        Mention(4, 9, "GENEPROD"),
+        Mention(16, 24, "GENEPROD"),
+        Mention(21, 30, PANEL),
+        Mention(25, 29, "OTHER"),
+    )
+    lost: Counter[str] = Counter()
+    found = list(examples([Document("d", text, own), Document("d#2", text, own)], TASKS["NER"], lost))
+    assert len({each.document.id for each in found}) == len(found) == 4
+    assert lost == {"across panels": 2}
+    (plain,) = examples([Document("d", text, own)], TASKS["any"])
+    assert [each.type for each in plain.document.mentions] == ["GENEPROD", "GENEPROD", "OTHER"]
+
+
+def test_a_panel_that_begins_with_a_space_begins_with_its_first_word():
+    document = Document("d", "x  (A) y", (Mention(1, 8, PANEL),))
+    (example,) = examples([document], TASKS["PANELIZATION"])
+    assert [(each.start, each.end) for each in example.document.mentions] == [(3, 4)]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"version": 1, "max_tokens": 1}',
+        '{"version": 1, "max_tokens": true}',
+        '{"version": 1, "overlap": -1}',
+        '{"version": 1, "task": 5}',
+        '{"version": 1, "task": "POS"}',
+        '{"version": 1, "scheme": "BIO"}',
+        '{"version": 1, "labels": []}',
+        '{"version": 2}',
+        "[]",
+        "no JSON",
+    ],
+)
+def test_settings_that_cannot_be_are_one_line(said: str, tiny_bert: Path, tmp_path: Path):
+    model = load_token_classifier(tiny_bert, labels=LABELS)
+    save_tagger(model, load_tokenizer(str(tiny_bert)), tmp_path / "model", TaggerSettings())
+    (tmp_path / "model/tagger.json").write_text(said)
+    with pytest.raises(ModelError, match=r"tagger\.json") as caught:
+        Tagger.load(str(tmp_path / "model"))
+    assert "\n" not in str(caught.value)
+
+
+def test_roles_of_nothing_are_none(tiny_bert: Path):
+    model = load_token_classifier(tiny_bert, labels=("O", "B-CONTROLLED_VAR", "I-CONTROLLED_VAR"), crf=True)
+    tagger = Tagger(model, load_tokenizer(str(tiny_bert)), TaggerSettings(task="GENEPROD_ROLES"))
+    assert list(tagger.tag(["", " "], [[], [Mention(0, 1, "GENEPROD")]])) == [[], []]
 
 
 def test_a_masked_language_model_is_no_tagger(tiny_bert: Path):

@@ -99,8 +99,8 @@ def finetune(
 
     from biolm.annotations.read import splits_in
     from biolm.cli.annotated import read_annotated
-    from biolm.finetuning.run import FINETUNING, TaggerData
-    from biolm.finetuning.seeds import finetune_seeds
+    from biolm.finetuning.run import TaggerData
+    from biolm.finetuning.seeds import best_of, check_out, finetune_seeds
     from biolm.publishing.tagger_card import write_tagger_card
     from biolm.tagging.tasks import examples, task_of
     from biolm.training.ranks import join_ranks
@@ -113,8 +113,7 @@ def finetune(
         progress = progress_for(quiet or not ranks.first)
         if not ranks.first:
             logging.getLogger("biolm").setLevel(logging.ERROR)  # the first one warns
-        if seeds == 1:
-            FINETUNING.check_out(out, resume=resume)
+        check_out(out, seeds, resume=resume)
         splits = splits_in(train)
 
         def read(path: Path | None, split: str) -> "list[Document]":
@@ -136,7 +135,8 @@ def finetune(
         data = TaggerData.of(own, chosen, wanted)
         facts = {
             "train": train.name,
-            "train_documents": len(data.train),
+            "train_documents": len(own),
+            "train_examples": len(data.train),
             "dev": dev.name if dev else None,
             "test": test.name if test else (train.name if measured else None),
         }
@@ -170,7 +170,7 @@ def finetune(
             write_tagger_card(result.model, result.scores, dev_f1=result.dev_f1)
         if ranks.first:
             if seeds > 1:
-                best = max(results, key=lambda each: each.dev_f1 if each.dev_f1 is not None else -1.0)
+                best = best_of(results)
                 write_tagger_card(out / "model", best.scores, dev_f1=best.dev_f1)
             _say(out, results)
 

@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -127,11 +128,11 @@ def tag(
     for name, tagger in zip(roles, taggers[len(taggers) - len(roles) :], strict=True):
         if not tagger.task.hidden:
             raise ConfigError(f"--roles {name} tells no roles: its task is {tagger.task.name}")
-    chain = Chain(taggers)
+    together = Chain(taggers)
     documents = documents_of(texts or ("-",), lines=lines, form=given, split=split)
-    if chain.needs_entities:
+    if together.needs_entities:
         documents = _with_entities(documents, taggers[0].task.hidden)
-    found = _counted(_sure(chain.tag(documents), min_score), progress if out is not None else None)
+    found = _counted(_sure(together.tag(documents), min_score), progress if out is not None else None)
     if form == "text":
         _print(found)
         return
@@ -142,15 +143,20 @@ def tag(
         logger.warning("%s: %s", why, f"{count:,}")
 
 
+_LOOKED_AT = 1000
+"""Documents among which there must be one with mentions, where roles of given mentions are asked for."""
+
+
 def _with_entities(documents: "Iterable[Document]", types: tuple[str, ...]) -> "Iterator[Document]":
-    """Documents with entities whose roles can be told. Raises ConfigError where the first has no mentions."""
-    for number, document in enumerate(documents):
-        if not number and not document.mentions:
-            raise ConfigError(
-                f"the model tells roles of {', '.join(types)}, and {document.id} comes without mentions; give "
-                "annotated documents, or a model of entities first and this one with --roles"
-            )
-        yield document
+    """Documents with entities whose roles can be told. Raises ConfigError where the first thousand have no mentions."""
+    waiting = iter(documents)
+    first = list(islice(waiting, _LOOKED_AT))
+    if first and not any(document.mentions for document in first):
+        raise ConfigError(
+            f"the model tells roles of {', '.join(types)}, and {first[0].id} comes without mentions; give "
+            "annotated documents, or a model of entities first and this one with --roles"
+        )
+    yield from chain(first, waiting)
 
 
 def _sure(documents: "Iterable[Document]", least: float) -> "Iterator[Document]":

@@ -34,7 +34,7 @@ class FinetuneConfig(EngineConfig):
     keep_checkpoints: int = 1
     """How many of the newest stay on disk, and beside them the one of highest dev F1."""
     final_weights: Literal["last", "best"] = "best"
-    """Which weights become the model: those of the last step, or of the checkpoint of highest dev F1."""
+    """Which weights become the model: of the last step, or of the highest dev F1 (without dev documents: last)."""
     patience: int | None = None
     """Training ends when dev F1 has not risen in so many looks; none: after all epochs."""
     class_weights: Literal["none", "inverse", "sqrt"] = "none"
@@ -43,6 +43,10 @@ class FinetuneConfig(EngineConfig):
     """Share of each label's probability that is spread over all labels (Szegedy 2016)."""
     crf: bool = False
     """A conditional random field over the labels, learnt too. Stock transformers ignore it when they load the model."""
+    crf_lr: float = 1e-2
+    """Peak rate of its transition scores, which start at 0 and have no weight decay."""
+    seed: int = 1
+    """Decides order, the new head's weights and dropout."""
     freeze_layers: int | None = None
     """Leave the embeddings and so many of the lowest layers as they are; 0: the embeddings alone."""
 
@@ -50,6 +54,8 @@ class FinetuneConfig(EngineConfig):
         """Refuse what cannot be, at once."""
         EngineConfig.__post_init__(self)
         self.at_least("overlap", 0)
+        if not self.crf_lr > 0:
+            raise ConfigError(f"crf_lr is {self.crf_lr}; give a number above 0")
         for name in ("patience", "freeze_layers"):
             if getattr(self, name) is not None:
                 self.at_least(name, 1 if name == "patience" else 0)
@@ -59,6 +65,10 @@ class FinetuneConfig(EngineConfig):
             raise ConfigError("crf goes together with neither class_weights nor label_smoothing")
         if self.parallel != "ddp" or self.compile != "off":
             raise ConfigError("a fine-tuning has a whole model on each rank and does not compile it")
+
+    def rate_factor(self, name: str) -> float | None:
+        """The CRF's scores have a rate of their own."""
+        return self.crf_lr / self.lr_peak if name.startswith("crf.") else None
 
 
 CHOICES = choices_of(FinetuneConfig)

@@ -5,13 +5,14 @@ from contextlib import nullcontext
 from typing import Any
 
 from biolm.mentions import Mention
+from biolm.tagging.pairs import Key, key_of
 from biolm.tagging.reading import CutText
 from biolm.tagging.settings import TaggerSettings
-from biolm.tagging.tagger import Tagger
+from biolm.tagging.tagger import Tagger, paths_of
 from biolm.tagging.tasks import Example
 from biolm.tokens.tokenizer import Tokenizer
+from biolm.training.judge import Measured
 from biolm.training.step import Trainer
-from biolm.training.validation import Measured
 
 _AT_ONCE = 256
 
@@ -63,6 +64,7 @@ class DevDocuments:
         trainer.model.eval()
         gold = predicted = correct = 0
         with trainer.average.in_place() if trainer.average else nullcontext():
+            self._tagger.paths = paths_of(trainer.model, self._tagger.labels)  # a CRF has learnt since
             for first in range(0, len(self._cuts), _AT_ONCE):
                 part = slice(first, first + _AT_ONCE)
                 scores = self._tagger.scores(self._cuts[part])
@@ -102,5 +104,5 @@ class DevDocuments:
         self._best, self._since = state["best_f1"], state["since"]
 
 
-def _keys(mentions: Sequence[Mention]) -> set[tuple[int, int, str]]:
-    return {(mention.start, mention.end, mention.type) for mention in mentions}
+def _keys(mentions: Sequence[Mention]) -> set[Key]:
+    return {key_of(mention) for mention in mentions}

@@ -14,6 +14,7 @@ from biolm.hub import resolve_folder
 from biolm.progress import Progress
 from biolm.training.metrics import read_metrics
 from biolm.training.ranks import Ranks
+from biolm.training.run_folder import base_facts
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -114,8 +115,8 @@ def _study(folder: Path, identity: str) -> "Study":
 
 def _identity(data: TaggerData, base: str, config: FinetuneConfig) -> str:
     settings: dict[str, Any] = dataclasses.asdict(config)
-    weights = sorted(file.name for file in resolve_folder(base, weights=True).glob("*.safetensors"))
-    return sha256_json({"data": data.fingerprint(), "base": base, "weights": weights, "config": settings})
+    facts = base_facts(resolve_folder(base, weights=True), base)
+    return sha256_json({"data": data.fingerprint(), "base": facts, "config": settings})
 
 
 def _finished(study: "Study") -> list[Any]:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from biolm.artifacts import MANIFEST, sha256_json, write_json
+from biolm.errors import ConfigError
 from biolm.finetuning.config import FinetuneConfig
 from biolm.finetuning.measure import Spread, measure
-from biolm.finetuning.run import TaggerData, finetune
+from biolm.finetuning.run import FINETUNING, TaggerData, finetune
 from biolm.model.folder import read_model_manifest
 from biolm.progress import Progress
 from biolm.tagging.report import Report
@@ -20,8 +21,11 @@ from biolm.tagging.tagger import Tagger
 from biolm.tagging.tasks import Example
 from biolm.training.metrics import read_metrics
 from biolm.training.ranks import Ranks
+from biolm.training.run_folder import RunKind
 
 SCORES = "scores.json"
+SEVERAL = RunKind("fine-tunings", 1, "biolm finetune TRAIN --seeds N", FinetuneConfig)
+"""The folder of several seeds' runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,7 @@ class SeedResult:
     run: Path
     model: Path
     dev_f1: float | None
-    """The highest of its training; None without dev documents."""
+    """None without dev documents."""
     scores: dict[str, Any] | None
     """`Report.as_dict()` on the test documents, where there are any."""
 
@@ -53,10 +57,18 @@ def finetune_seeds(
 ) -> list[SeedResult]:
     """Train and measure a tagger for each seed: in `out` itself where there is one, else in `out/seed-N`.
 
-    Of several, `out/model` becomes the one with the highest dev F1 (without dev documents, of the first seed); test
-    documents never decide. `out/scores.json` gets each one's test scores, their mean and standard deviation. Ranks
-    other than the first only train. Raises as `finetune`.
+    Of several, `out/model` becomes a copy of `best_of` them. `out/scores.json` gets each one's test scores, their mean
+    and standard deviation. Ranks other than the first only train. Raises as `finetune`.
     """
+    check_out(out, len(seeds), resume=resume)
+    if len(seeds) > 1:
+        ranks.wait_for_all()  # each has looked
+        if ranks.first:
+            out.mkdir(parents=True, exist_ok=True)
+            started = {"kind": SEVERAL.name, "version": SEVERAL.version, "seeds": list(seeds)}
+            if SEVERAL.is_run(out) and SEVERAL.read(out) != started:
+                raise ConfigError(f"{out} was started with other seeds; choose another --out")
+            write_json(out / "config.json", started)
     found = []
     for seed in seeds:
         run = out if len(seeds) == 1 else out / f"seed-{seed}"
@@ -66,14 +78,16 @@ def finetune_seeds(
             run,
             dataclasses.replace(config, seed=seed),
             progress,
-            resume=resume or (len(seeds) > 1 and (run / "config.json").exists()),
+            resume=resume,
             ranks=ranks,
             tokenizer=tokenizer,
             facts=facts,
         )
         if ranks.first:
             found.append(
-                SeedResult(seed, run, model, _best_f1(run), _scores(data, test, run, model, config, progress))
+                SeedResult(
+                    seed, run, model, _dev_f1(run, model), _scores(data, test, run, model, config, progress)
+                )
             )
     if ranks.first:
         reports = [result.scores for result in found if result.scores is not None]
@@ -82,6 +96,11 @@ def finetune_seeds(
         if reports:
             write_json(out / SCORES, summary(found))
     return found
+
+
+def check_out(out: Path, seeds: int, *, resume: bool) -> None:
+    """Raise ArtifactError unless the runs of so many seeds may be started at `out`, or with `resume` gone on with."""
+    (FINETUNING if seeds == 1 else SEVERAL).check_out(out, resume=resume)
 
 
 def summary(results: Sequence[SeedResult]) -> dict[str, Any]:
@@ -138,15 +157,25 @@ def _scores(
     return found
 
 
-def _best_f1(run: Path) -> float | None:
-    values = [line["validation/f1"] for line in read_metrics(run) if "validation/f1" in line]
-    return max(values, default=None)
+def _dev_f1(run: Path, model: Path) -> float | None:
+    """Of the step whose weights the model has; None where it was not measured there."""
+    step = read_model_manifest(model)["trained"]["weights_of_step"]
+    values = [
+        line["validation/f1"]
+        for line in read_metrics(run)
+        if line["step"] == step and "validation/f1" in line
+    ]
+    return values[0] if values else None
+
+
+def best_of(results: Sequence[SeedResult]) -> SeedResult:
+    """The one of the highest dev F1; without dev documents the first. Test documents never decide."""
+    return max(results, key=lambda each: -1.0 if each.dev_f1 is None else each.dev_f1)
 
 
 def _put_best(results: Sequence[SeedResult], out: Path) -> None:
     """Copy the model of the best seed to `out/model`, unless it is that one already."""
-    best = max(results, key=lambda each: -1.0 if each.dev_f1 is None else each.dev_f1)
-    target = out / "model"
+    best, target = best_of(results), out / "model"
     if target.is_dir() and (target / MANIFEST).read_bytes() == (best.model / MANIFEST).read_bytes():
         return
     partial = out / ".model.partial"

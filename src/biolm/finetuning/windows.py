@@ -119,7 +119,7 @@ def label_windows(
             hidden=[example.entities for example in block],
         )
         for example, cut in zip(block, cuts, strict=True):
-            encoded, missed, _ = labels.encode(cut.units, example.document.mentions)
+            encoded, missed = labels.encode(cut.units, example.document.mentions)
             mentions += sum(mention.type in labels.types for mention in example.document.mentions)
             lost += missed
             for window in cut.windows:

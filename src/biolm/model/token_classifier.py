@@ -31,9 +31,9 @@ def load_token_classifier(
 ) -> Any:
     """The token classifier in a folder, in fp32, its attention set to packed rows.
 
-    With `labels` (or with `crf`) it is a base to be trained: it gets a new head (and transition scores, all 0) for
-    them, whose first weights follow from `seed`. Without, the folder must hold a whole token classifier, whose labels
-    are in `model.config.id2label`. Only safetensors are read and no code of the folder runs. Raises ModelError.
+    With `labels` it is a base to be trained: it gets a new head for them (with `crf` also transition scores, all 0),
+    whose first weights follow from `seed`. Without, the folder must hold a whole token classifier, whose labels are in
+    `model.config.id2label`. Only safetensors are read and no code of the folder runs. Raises ModelError.
     """
     from transformers import AutoModelForTokenClassification
 
@@ -46,8 +46,8 @@ def load_token_classifier(
             "label2id": {label: number for number, label in enumerate(labels)},
             "ignore_mismatched_sizes": True,
         }
-    torch.manual_seed(seed)
-    model, missing = read_stock(folder, AutoModelForTokenClassification, **settings)
+    with torch.random.fork_rng(devices=[]):  # what is drawn for a head that is not there reaches nobody
+        model, missing = read_stock(folder, AutoModelForTokenClassification, **settings)
     of_head = {key for key in missing if key.startswith(family.classifier)}
     if missing - of_head:
         raise incomplete(folder, missing - of_head)
@@ -64,6 +64,8 @@ def load_token_classifier(
     elif labels is None and (folder / CRF_FILE).is_file():
         model.crf = _read_crf(folder / CRF_FILE, count)
     ready(model, hidden_dropout, attention_dropout)
+    if hidden_dropout is not None and hasattr(model, "drop"):  # ModernBERT's, before the classifier
+        model.drop.p = hidden_dropout
     return model
 
 

@@ -44,7 +44,10 @@ def write_tagger_card(model: Path, report: dict[str, Any] | None, *, dev_f1: flo
             config=manifest["config"],
             trained=manifest["trained"],
             fingerprint=manifest["data"]["documents"],
-            data_facts={"train": facts.get("train_documents", 0)},
+            data_facts={
+                "train": facts.get("train_documents", 0),
+                "examples": facts.get("train_examples", 0),
+            },
             settings=read_settings(model),
             crf=(model / CRF_FILE).is_file(),
             report=report,

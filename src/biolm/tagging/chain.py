@@ -50,7 +50,8 @@ class Chain:
 
         Parts are tagged by themselves (a document without parts is one), panels too: where there is a tagger of panels
         those that it finds in legends, else those that the document has. Without a tagger of entities, a
-        document's own mentions are the entities whose roles are told; all of them are kept.
+        document's own mentions are the entities whose roles are told; all of them are kept, those across the border
+        of a panel or part without a role.
         """
         waiting = iter(documents)
         while block := list(islice(waiting, _AT_ONCE)):
@@ -67,20 +68,34 @@ class Chain:
         stretches: list[_Stretch] = []
         for (number, part), bounds in zip(parts, panels, strict=True):
             text = documents[number].text
-            if bounds and self._panels:
+            if self._panels:
                 found[number] += [Mention(start, end, PANEL, score) for start, end, score in bounds]
-            elif bounds:
-                found[number] += [each for each in documents[number].mentions if each.type == PANEL]
             cuts = _covering(part, [(start, end) for start, end, _ in bounds])
-            stretches += [_Stretch(number, start, text[start:end]) for start, end in cuts]
+            stretches += [
+                _Stretch(number, start, text[start:end]) for start, end in cuts if text[start:end].strip()
+            ]
         entities = self._find_entities(documents, stretches)
         for tagger in self._roles:
             entities = self._with_roles(tagger, stretches, entities)
         if self._entities or self._roles:
             for stretch, mentions in zip(stretches, entities, strict=True):
                 found[stretch.document] += [mention.moved(stretch.start) for mention in mentions]
+        for number, document in enumerate(documents):
+            found[number] += self._carried(document, found[number])
         for document, mentions in zip(documents, found, strict=True):
             yield replace(document, mentions=in_order(mentions))
+
+    def _carried(self, document: Document, found: Sequence[Mention]) -> list[Mention]:
+        """What of a document's own mentions stays: panels that nobody looked for, entities that no stretch holds."""
+        panels = [each for each in document.mentions if each.type == PANEL and not self._panels]
+        if not self.needs_entities:
+            return panels
+        held = {(each.start, each.end, each.type) for each in found}
+        return panels + [
+            each
+            for each in document.mentions
+            if each.type != PANEL and (each.start, each.end, each.type) not in held
+        ]
 
     def _find_panels(
         self, documents: Sequence[Document], parts: Sequence[tuple[int, Part]]

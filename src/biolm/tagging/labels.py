@@ -35,12 +35,16 @@ class Label:
 class LabelSet:
     """The labels of a model, in the order of its scores.
 
-    Any of the usual schemes: IOB2 ("B-X", "I-X"), IOBES and BILOU, IOB1 or plain types, where a mention may begin with
-    I-X or X. What biolm trains is IOB2.
+    Any of the usual schemes: IOB2 ("B-X", "I-X"), IOBES and BILOU, IOB1 or plain types. What biolm trains is IOB2. The
+    names of IOB1 and IOB2 are the same.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
-        """Raises ModelError where there is no O, by which it could be told what is no mention."""
+    def __init__(self, names: Sequence[str], *, strict: bool = True) -> None:
+        """`strict`: where there are labels that begin a mention (B-, S-, U-), I- and E- only go on with one; else I-
+        may begin one too, as IOB1 has it and conlleval reads it.
+
+        Raises ModelError where there is no O, by which it could be told what is no mention.
+        """
         self.names = tuple(names)
         if OUTSIDE not in self.names or len(set(self.names)) < len(self.names):
             raise ModelError(
@@ -48,7 +52,7 @@ class LabelSet:
                 "and each once; give its config.json an id2label of such names"
             )
         self.outside = self.names.index(OUTSIDE)
-        strict = any(name[:2] in ("B-", "S-", "U-") for name in self.names)
+        strict = strict and any(name[:2] in ("B-", "S-", "U-") for name in self.names)
         self.labels = tuple(_label(name, strict) for name in self.names)
         types = dict.fromkeys(label.type for label in self.labels if label.type is not None)
         self.types = tuple(types)
@@ -73,14 +77,12 @@ class LabelSet:
         return cls(names)
 
     @classmethod
-    def of(cls, id2label: Mapping[int, str]) -> "LabelSet":
+    def of(cls, id2label: Mapping[int, str], *, strict: bool = True) -> "LabelSet":
         """Those of a model's configuration."""
-        return cls([id2label[number] for number in sorted(id2label)])
+        return cls([id2label[number] for number in sorted(id2label)], strict=strict)
 
-    def encode(
-        self, units: Units, mentions: Sequence[Mention]
-    ) -> tuple[NDArray[np.int64], Counter[str], list[Mention]]:
-        """(units,) the labels of mentions; how many could not be said exactly, by reason; and those that could.
+    def encode(self, units: Units, mentions: Sequence[Mention]) -> tuple[NDArray[np.int64], Counter[str]]:
+        """(units,) the labels of mentions, and how many could not be said exactly, by reason.
 
         A mention that begins or ends inside a unit labels the whole unit ("inside a word"). Of mentions that share a
         unit the longest is kept, of equally long ones the first ("overlapping"). One that shares a character with no
@@ -88,7 +90,6 @@ class LabelSet:
         """
         found = np.full(len(units), self.outside)
         lost: Counter[str] = Counter()
-        kept: list[Mention] = []
         taken = np.zeros(len(units), bool)
         known = [mention for mention in mentions if mention.type in self.types]
         for mention in sorted(known, key=lambda each: (each.start - each.end, each.start)):
@@ -103,13 +104,10 @@ class LabelSet:
                 continue
             taken[first:end] = True
             whole = (int(units.spans[first, 0]), int(units.spans[end - 1, 1]))
-            if whole != (mention.start, mention.end):
-                lost[INSIDE_WORD] += 1
-            else:
-                kept.append(mention)
+            lost[INSIDE_WORD] += whole != (mention.start, mention.end)
             found[first] = begin
             found[first + 1 : end] = inside
-        return found, lost, kept
+        return found, +lost
 
     def spans(self, labels: NDArray[np.int64]) -> list[tuple[int, int, str]]:
         """(first unit, one behind the last, type) of each mention in (units,) labels that follow the rules."""

@@ -20,17 +20,13 @@ class Paths:
         labels: LabelSet,
         *,
         transitions: NDArray[np.float64] | None = None,
-        starts: NDArray[np.float64] | None = None,
-        ends: NDArray[np.float64] | None = None,
     ) -> None:
-        """`transitions` (labels, labels), `starts` and `ends` (labels,): scores of a CRF; none are 0."""
-        count = len(labels.names)
+        """`transitions` (labels, labels): scores of a CRF; none are 0."""
         self._labels = labels
         self.learnt = transitions is not None
         """Whether a CRF speaks too, so that the best labels one by one are not the best path."""
         self._transitions = np.where(labels.allowed, 0.0 if transitions is None else transitions, _NEVER)
-        self._starts = np.where(labels.may_start, 0.0 if starts is None else starts, _NEVER)
-        self._ends = np.zeros(count) if ends is None else ends
+        self._starts = np.where(labels.may_start, 0.0, _NEVER)
 
     def best(self, scores: NDArray[np.float64]) -> NDArray[np.int64]:
         """(units,) the labels of the highest sum of scores (units, labels). Of equal paths, the lower labels."""
@@ -47,20 +43,20 @@ class Paths:
             back[place] = through.argmax(0)
             total = through[back[place], np.arange(len(total))] + scores[place]
         path = np.empty(len(scores), np.int64)
-        path[-1] = int((total + self._ends).argmax())
+        path[-1] = int(total.argmax())
         for place in range(len(scores) - 1, 0, -1):
             path[place - 1] = back[place, path[place]]
         return path
 
     def probabilities(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """(units, labels) how likely each label is: by the unit's own scores, or under a CRF over all paths."""
-        if not self.learnt:
+        if not self.learnt or not len(scores):
             return _softmax(scores)
         forward, backward = np.empty_like(scores), np.empty_like(scores)
         forward[0] = self._starts + scores[0]
         for place in range(1, len(scores)):
             forward[place] = scores[place] + _logsumexp(forward[place - 1][:, None] + self._transitions, 0)
-        backward[-1] = self._ends
+        backward[-1] = 0.0
         for place in range(len(scores) - 2, -1, -1):
             backward[place] = _logsumexp(
                 self._transitions + (scores[place + 1] + backward[place + 1])[None], 1

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from biolm.errors import ModelError
+from biolm.tagging.tasks import TASKS
 
 FILE = "tagger.json"
 VERSION = 1
@@ -21,6 +22,21 @@ class TaggerSettings:
     """Longest window in tokens, special tokens included; none: the model's limit."""
     overlap: int = 128
     """Tokens that neighbouring windows of a long text share; at most half a window."""
+    scheme: str = "any"
+    """IOB2: a mention begins with B- and never otherwise. any: it may begin with I- too, as in IOB1."""
+
+    def __post_init__(self) -> None:
+        """Raise ModelError for what cannot be."""
+        if self.task not in TASKS:
+            raise ModelError(f"there is no task {self.task!r}; biolm knows {', '.join(TASKS)}")
+        if self.scheme not in ("any", "IOB2"):
+            raise ModelError(f"the scheme {self.scheme!r} is not known; biolm knows any and IOB2")
+        for name, least in (("max_tokens", 8), ("overlap", 0)):
+            number = getattr(self, name)
+            if number is None and name == "max_tokens":
+                continue
+            if type(number) is not int or number < least:
+                raise ModelError(f"{name} is {number!r}; a number of tokens from {least} on is wanted")
 
     def content(self, limit: int, around: int) -> tuple[int, int]:
         """(tokens of a window, tokens that two share), special tokens not counted, under a model's `limit`.
@@ -47,11 +63,6 @@ def read_settings(folder: Path) -> TaggerSettings:
         version = value.pop("version")
         if version != VERSION:
             raise ModelError(f"{path} is of version {version}, and this biolm reads {VERSION}; update biolm")
-        settings = TaggerSettings(**value)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ModelError(f"{path} cannot be read ({error}); remove it, or train the model again") from None
-    for name in ("overlap", "max_tokens"):
-        number = getattr(settings, name)
-        if number is not None and (not isinstance(number, int) or number < 0):
-            raise ModelError(f"{path}: {name} is {number!r}; give a number of tokens")
-    return settings
+        return TaggerSettings(**value)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, ModelError) as error:
+        raise ModelError(f"{path} cannot be used ({error}); remove it, or train the model again") from None

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from biolm.batches.packing import pack_lengths
 from biolm.errors import ModelError
-from biolm.mentions import Mention
+from biolm.mentions import UNIT, Mention
 from biolm.model.device import autocast, choose_device, resolve_row_tokens
 from biolm.model.families import token_limit
 from biolm.model.masked_lm import AskedRow
@@ -20,7 +21,7 @@ from biolm.tagging.labels import LabelSet
 from biolm.tagging.paths import Paths
 from biolm.tagging.reading import CutText, cut_texts
 from biolm.tagging.settings import TaggerSettings, read_settings
-from biolm.tagging.tasks import Task, first_unit_end, task_of
+from biolm.tagging.tasks import Task, task_of
 from biolm.tagging.windows import Window
 from biolm.tokens.tokenizer import Tokenizer, resolve_model
 
@@ -47,7 +48,7 @@ class Tagger:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.settings = settings or TaggerSettings()
-        self.labels = LabelSet.of(model.config.id2label)
+        self.labels = LabelSet.of(model.config.id2label, strict=self.settings.scheme == "IOB2")
         self.task: Task = task_of(self.settings.task)
         self.paths = paths_of(model, self.labels)
         self.precision = precision
@@ -96,21 +97,13 @@ class Tagger:
         return cut_texts(self.tokenizer, texts, content_tokens=content, overlap=overlap, hidden=hidden)
 
     def scores(self, cuts: Sequence[CutText]) -> list[NDArray[np.float64]]:
-        """Of each text, unnormalized scores (units, labels): packed, the longest windows first, no padding."""
+        """Of each text, unnormalized scores (units, labels): windows in packed rows, no padding."""
         found = [np.zeros((len(cut.units), len(self.labels.names))) for cut in cuts]
         windows = [(number, window) for number, cut in enumerate(cuts) for window in cut.windows]
-        windows.sort(key=lambda each: -each[1].tokens)
-        vocabulary, size = self.tokenizer.vocabulary, 0
-        row: list[tuple[int, Window]] = []
-        around = len(vocabulary.prefix) + len(vocabulary.suffix)
-        for number, window in [*windows, (-1, None)]:
-            if window is None or size + window.tokens + around > max(self._row_tokens, 1):
-                if row:
-                    self._score_row(cuts, row, found)
-                row, size = [], 0
-            if window is not None:
-                row.append((number, window))
-                size += window.tokens + around
+        around = len(self.tokenizer.vocabulary.prefix) + len(self.tokenizer.vocabulary.suffix)
+        lengths = [window.tokens + around for _, window in windows]
+        for group in pack_lengths(lengths, self._row_tokens):
+            self._score_row(cuts, [windows[place] for place in group], found)
         return found
 
     def mentions(self, cut: CutText, scores: NDArray[np.float64]) -> list[Mention]:
@@ -126,8 +119,8 @@ class Tagger:
         found = []
         for first, end, kind in spans:
             start, stop = int(cut.units.spans[first, 0]), int(cut.units.spans[end - 1, 1])
-            if self.task.starts_only:
-                stop = first_unit_end(cut.text, start, stop)
+            if self.task.starts_only:  # of symbols that share a token the first one
+                stop = UNIT.search(cut.text, start, stop).end()
             found.append(Mention(start, stop, kind, min(1.0, float(of_type[kind][first:end].mean()))))
         return found
 
@@ -151,7 +144,7 @@ class Tagger:
         return found
 
     def _score_row(
-        self, cuts: Sequence[CutText], row: Sequence[Any], found: Sequence[NDArray[np.float64]]
+        self, cuts: Sequence[CutText], row: Sequence[tuple[int, Window]], found: Sequence[NDArray[np.float64]]
     ) -> None:
         vocabulary = self.tokenizer.vocabulary
         ids, asked, lengths, at = [], [], [], 0
@@ -180,6 +173,4 @@ def paths_of(model: Any, labels: LabelSet) -> Paths:
     if crf is None:
         return Paths(labels)
     with torch.no_grad():
-        parts = (crf.transitions, crf.starts, crf.ends)
-        transitions, starts, ends = (part.detach().double().cpu().numpy() for part in parts)
-    return Paths(labels, transitions=transitions, starts=starts, ends=ends)
+        return Paths(labels, transitions=crf.transitions.double().cpu().numpy())

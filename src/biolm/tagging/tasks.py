@@ -6,6 +6,7 @@ experiment and not from the name. What is hidden follows from types of entities 
 be, the input shows nothing, neither at training nor at use.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -65,17 +66,28 @@ class Example:
     """Mentions that the input hides; each may have one of the task's roles."""
 
 
-def examples(documents: Iterable[Document], task: Task) -> Iterator[Example]:
-    """Documents with what a task looks for in them, one for each panel where the task says so."""
+def examples(
+    documents: Iterable[Document], task: Task, lost: Counter[str] | None = None
+) -> Iterator[Example]:
+    """Documents with what a task looks for in them, one for each panel where the task says so; each has its own id.
+
+    `lost` is given the number of mentions that are in no panel, or in two ("across panels").
+    """
+    ids: set[str] = set()
     for document in documents:
-        for part in _panels(document) if task.per_panel else [document]:
+        for part in _panels(document, task, lost) if task.per_panel else [document]:
+            part = replace(part, id=_unused(part.id, ids))
             if task.starts_only:
                 yield Example(replace(part, mentions=_starts(part)))
             elif task.hidden:
                 entities = entities_of(part.mentions, task)
                 yield Example(replace(part, mentions=tuple(_roles(part.mentions, task))), entities)
             else:
-                wanted = [each for each in part.mentions if not task.types or each.type in task.types]
+                wanted = [
+                    each
+                    for each in part.mentions
+                    if (each.type in task.types if task.types else each.type != PANEL)
+                ]
                 yield Example(replace(part, mentions=tuple(wanted)))
 
 
@@ -106,13 +118,28 @@ def cut_parts(document: Document, bounds: Sequence[tuple[int, int]], names: Sequ
     return found
 
 
-def _panels(document: Document) -> list[Document]:
+def _unused(name: str, ids: set[str]) -> str:
+    """The name, or with a number behind it where another document has it."""
+    found, number = name, 1
+    while found in ids:
+        number += 1
+        found = f"{name}~{number}"
+    ids.add(found)
+    return found
+
+
+def _panels(document: Document, task: Task, lost: Counter[str] | None) -> list[Document]:
     panels = [mention for mention in document.mentions if mention.type == PANEL]
     if not panels:
         return [document]
     others = replace(document, mentions=tuple(each for each in document.mentions if each.type != PANEL))
     names = [_name(panel.attributes, number) for number, panel in enumerate(panels, 1)]
-    return cut_parts(others, [(panel.start, panel.end) for panel in panels], names)
+    found = cut_parts(others, [(panel.start, panel.end) for panel in panels], names)
+    if lost is not None:
+        wanted = task.hidden or task.types
+        before = sum(each.type in wanted for each in others.mentions)
+        lost["across panels"] += before - sum(each.type in wanted for part in found for each in part.mentions)
+    return found
 
 
 def _name(attributes: Mapping[str, str], number: int) -> str:
@@ -120,18 +147,13 @@ def _name(attributes: Mapping[str, str], number: int) -> str:
 
 
 def _starts(document: Document) -> tuple[Mention, ...]:
-    """Where panels begin: the first word or symbol of each."""
-    return tuple(
-        Mention(each.start, first_unit_end(document.text, each.start, each.end), PANEL_START)
+    """Where panels begin: the first word or symbol of each that has one."""
+    firsts = [
+        UNIT.search(document.text, each.start, each.end)
         for each in document.mentions
         if each.type in (PANEL, PANEL_START)
-    )
-
-
-def first_unit_end(text: str, start: int, end: int) -> int:
-    """Behind the word or symbol that begins at `start`, `end` where none does."""
-    found = UNIT.match(text, start)
-    return found.end() if found else end
+    ]
+    return tuple(Mention(found.start(), found.end(), PANEL_START) for found in firsts if found)
 
 
 def _roles(mentions: Iterable[Mention], task: Task) -> Iterator[Mention]:

@@ -5,7 +5,6 @@ modifiers is one). So "IL-6/STAT3" is five units, of which "-" and "/" may lie i
 boundary ever falls inside a word. Where the tokenizer has one token for several units (RoBERTa's ")."), they are one.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,8 +72,3 @@ def cut_units(text: str, aligned: Aligned) -> Units:
         speaking[at],
         unit_of,
     )
-
-
-def cut_all(texts: Sequence[str], aligned: Sequence[Aligned]) -> list[Units]:
-    """`cut_units` of each text."""
-    return [cut_units(text, tokens) for text, tokens in zip(texts, aligned, strict=True)]

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import math
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -139,6 +140,12 @@ def best_checkpoint(folder: Path) -> Checkpoint | None:
     return min(whole, key=lambda found: found.validation_loss or 0.0) if whole else None
 
 
+def lowest_criterion(folder: Path) -> float:
+    """The lowest `validation_loss` among the checkpoints of a folder; infinite where there is none."""
+    losses = [_loss(path) for path in _newest_first(folder)]
+    return min((loss for loss in losses if loss is not None), default=math.inf)
+
+
 def open_checkpoint(path: Path) -> Checkpoint:
     """A checkpoint, all of its checksums verified. Raises ArtifactError."""
     manifest, state = _read(path)
@@ -199,7 +206,7 @@ def load_weights(
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Manifest and state, after a look at their own bytes and the sizes of the others."""
-    manifest = read_manifest(path, kind=KIND, version=VERSION, rebuild="biolm pretrain --resume")
+    manifest = read_manifest(path, kind=KIND, version=VERSION, rebuild="the same command with --resume")
     lacking = [name for name in FILES if name not in manifest.get("files", {})]
     if lacking:
         raise ArtifactError(f"{path} is damaged: its manifest does not name {lacking[0]}")

@@ -14,6 +14,20 @@ __all__ = ["CHOICES", "TRACKERS", "PretrainConfig", "changed"]
 class PretrainConfig(EngineConfig):
     """How a base is further trained. Defaults: the model card's batch of 64 passages and learning rate."""
 
+    seed: int = 1
+    """Decides order, masks and dropout."""
+    epochs: int = 1
+    """Passes over the training split; every passage is seen once in each."""
+    examples_per_step: int = 64
+    """Passages behind each optimizer step, over all ranks. 64: EMBO/bio-lm's 16 on each of 4 GPUs."""
+    lr_peak: float = 5e-5
+    """Learning rate after warm-up. 5e-5: EMBO/bio-lm."""
+    decay_fraction: float = 0.1
+    """Share of the steps, at the end, over which wsd falls to 0, and step hides mask_rate_end. Hu 2024."""
+    keep_checkpoints: int = 2
+    """How many of the newest stay on disk, and beside them the one of lowest validation loss."""
+    final_weights: Literal["last", "best"] = "last"
+    """Which weights become the model: those of the last step, or of the checkpoint of lowest validation loss."""
     validate_every: int = 200
     """Steps between validations (and one before the first step and one at the end)."""
     checkpoint_every: int = 200

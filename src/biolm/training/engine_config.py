@@ -16,13 +16,13 @@ class EngineConfig:
     """What the training engine reads. A kind of training extends it, with defaults of its own."""
 
     seed: int = 1
-    """Decides order, masks, new weights and dropout."""
+    """Decides order, new weights, dropout, and in pretraining masks."""
     epochs: int = 1
-    """Passes over the training split; every passage is seen once in each."""
+    """Passes over the training split; every window is seen once in each."""
     max_steps: int | None = None
     """Stop after so many optimizer steps, whatever the epochs (the schedule ends there too)."""
     examples_per_step: int = 64
-    """Passages behind each optimizer step, over all ranks. 64: EMBO/bio-lm's 16 on each of 4 GPUs."""
+    """Windows behind each optimizer step, over all ranks."""
     tokens_per_step: int | None = None
     """Tokens behind each optimizer step, over all ranks; takes the place of examples_per_step."""
     max_tokens: int = 512
@@ -33,13 +33,13 @@ class EngineConfig:
     optimizer: Literal["adamw", "stable-adamw"] = "adamw"
     """stable-adamw: AdamW that shortens updates larger than its second moment expects (Wortsman 2023)."""
     lr_peak: float = 5e-5
-    """Learning rate after warm-up. 5e-5: EMBO/bio-lm."""
+    """Learning rate after warm-up."""
     schedule: Literal["linear", "cosine", "wsd"] = "linear"
     """How the rate falls to 0 after warm-up. wsd: it stays at the peak, then falls linearly (Hu 2024, MiniCPM)."""
     warmup_fraction: float = 0.06
     """Share of the steps over which the rate rises from 0. Gururangan 2020."""
     decay_fraction: float = 0.1
-    """Share of the steps, at the end, over which wsd falls to 0, and step hides mask_rate_end. Hu 2024."""
+    """Share of the steps, at the end, over which wsd falls to 0. Hu 2024."""
     layer_lr_decay: float | None = None
     """Factor on the rate from each layer to the one below it; none: all layers learn alike."""
     weight_decay: float = 0.01
@@ -67,9 +67,9 @@ class EngineConfig:
     checkpoint_every: int | None = None
     """Steps between checkpoints (and one at the end)."""
     keep_checkpoints: int = 2
-    """How many of the newest stay on disk, and beside them the one of lowest validation loss."""
+    """How many of the newest stay on disk, and beside them the best one."""
     final_weights: Literal["last", "best"] = "last"
-    """Which weights become the model: those of the last step, or of the checkpoint of lowest validation loss."""
+    """Which weights become the model: those of the last step, or of the best checkpoint."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """auto: bf16 autocast on a GPU that has it, fp16 with scaled gradients on one that has not, fp32 on a CPU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -135,6 +135,11 @@ class EngineConfig:
         unknown = [name for name in self.track if name not in TRACKERS]
         if unknown:
             raise ConfigError(f"track names {unknown[0]!r}; biolm knows {' and '.join(TRACKERS)}")
+
+    def rate_factor(self, name: str) -> float | None:
+        """On the learning rate of a parameter that is no part of the stock model, and has no weight decay; None for
+        the others."""
+        return None
 
     def at_least(self, name: str, least: int) -> None:
         """Raise ConfigError where a setting is below `least`."""

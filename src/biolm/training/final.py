@@ -25,7 +25,7 @@ def final_weights(
         if chosen is None:
             logger.warning("nothing was validated, so the model is that of the last step")
         else:
-            logger.info("the model is that of step %s, whose validation loss is lowest", chosen.counters.step)
+            logger.info("the model is that of step %s, the best that was measured", chosen.counters.step)
     if chosen is None:
         chosen = find_checkpoint(checkpoints)
         if chosen is None or chosen.counters.step != last_step:

@@ -1,13 +1,12 @@
 """The training loop: from a base and a token store to a further-trained model."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from biolm.batches.ahead import Ahead
 from biolm.batches.packing import PackedRow
 from biolm.errors import ArtifactError, ModelError, Stopped
 from biolm.model.device import choose_device
@@ -21,61 +20,21 @@ from biolm.training.checkpoint import (
     drop_checkpoints,
     find_checkpoint,
     load_checkpoint,
+    lowest_criterion,
     save_checkpoint,
 )
 from biolm.training.config import PretrainConfig
 from biolm.training.data import TrainingData
+from biolm.training.judge import Judge, StepData
 from biolm.training.metrics import Listener, MetricsLog, NoMetrics, mean_training_loss
 from biolm.training.optimizer import learning_rate
 from biolm.training.ranks import Ranks
 from biolm.training.signals import StopSignals
 from biolm.training.speed import Speed
 from biolm.training.step import StepFacts, Trainer
-from biolm.training.validation import Measured, Validation
+from biolm.training.validation import Validation
 
 logger = logging.getLogger(__name__)
-
-
-class StepData(Protocol):
-    """What a training feeds its steps with."""
-
-    total_steps: int
-    truncated_tokens: int
-    """Tokens of the training split that no window holds."""
-    hits: str
-    """The name of the share of predictions that were right: "recall_at_1", "accuracy"."""
-
-    def ahead(self, first: int) -> Ahead:
-        """The steps from `first` on, prepared in the background."""
-
-    def flops(self, rows: Sequence[PackedRow]) -> float:
-        """Floating-point operations of a step on these rows."""
-
-    def facts(self, step: int) -> Mapping[str, float]:
-        """What else metrics say of a step."""
-
-
-class Judge(Protocol):
-    """What a training is measured by between steps."""
-
-    at_start: bool
-    """Whether the model is measured before the first step too."""
-
-    def measure(self) -> Measured:
-        """Scalars; every rank must ask."""
-
-    def criterion(self, measured: Measured) -> float | None:
-        """By which the best checkpoint is found, the lower the better; None where there is nothing to compare."""
-
-    @property
-    def enough(self) -> bool:
-        """Whether the training should end before its last step. The same on every rank."""
-
-    def state(self) -> dict[str, Any]:
-        """What it remembers of earlier measurements, for a checkpoint."""
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Remember that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +128,7 @@ def run_steps(
         signals = open_things.enter_context(StopSignals())
         batches = open_things.enter_context(data.ahead(total if judge.enough else counters.step))
         speed = Speed(trainer, data.flops)
-        measured: Measured = {}
+        lowest = lowest_criterion(checkpoints)
         if counters.step == 0 and judge.at_start:
             log.write(0, **judge.measure())
         for number, rows in batches:
@@ -188,21 +147,26 @@ def run_steps(
             last = counters.step == total
             # Ranks agree in the next step; one alone need not do another.
             stop = facts.stop or (ranks.count == 1 and signals.asked is not None)
+            criterion, improved = None, False
             if counters.step % validate_every == 0 or last:
                 with speed.paused():
                     measured = judge.measure()
                 log.write(counters.step, **measured)
                 last = last or judge.enough
-            else:
-                measured = {}
-            if counters.step % checkpoint_every == 0 or last or stop:
+                criterion = judge.criterion(measured)
+                improved = config.final_weights == "best" and criterion is not None and criterion < lowest
+            scheduled = counters.step % checkpoint_every == 0 or last or improved
+            if scheduled and criterion is not None:
+                lowest = min(lowest, criterion)
+            if scheduled or stop:
                 with speed.paused():
                     log.sync()
                     save_checkpoint(
                         checkpoints,
                         trainer,
                         counters,
-                        validation_loss=judge.criterion(measured),
+                        # A step that is saved since a signal came is no candidate: without the signal it were none.
+                        validation_loss=criterion if scheduled else None,
                         keep=config.keep_checkpoints,
                         judge=judge.state(),
                     )

@@ -23,8 +23,9 @@ def make_optimizer(
     groups: dict[tuple[float, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in parameters.items():
         if parameter.requires_grad:
-            factor = _layer_factor(name, model, config.layer_lr_decay)
-            groups.setdefault((factor, parameter.dim() > 1), []).append(parameter)
+            own = config.rate_factor(name)
+            factor = _layer_factor(name, model, config.layer_lr_decay) if own is None else own
+            groups.setdefault((factor, parameter.dim() > 1 and own is None), []).append(parameter)
     described = [
         {"params": own, "weight_decay": config.weight_decay if matrices else 0.0, "lr_factor": factor}
         for (factor, matrices), own in groups.items()

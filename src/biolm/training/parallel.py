@@ -36,7 +36,7 @@ class Parallel:
             or config.compile != "off"
             or resolve_precision(config.precision, ranks.device) != "fp32"
         )
-        module: Any = make_module(model, fused=ranks.device.type == "cpu" and not plain)
+        module: Any = make_module(model, fused=ranks.device.type == "cpu" and not plain).to(ranks.device)
         self._plain = module
         if self.sharded:
             _shard(module, ranks)

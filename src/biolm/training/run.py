@@ -10,7 +10,6 @@ from typing import Any
 from safetensors import SafetensorError
 
 from biolm.artifacts import (
-    sha256_file,
     writing,
 )
 from biolm.errors import ArtifactError, ModelError
@@ -26,7 +25,7 @@ from biolm.training.config import PretrainConfig
 from biolm.training.final import final_weights
 from biolm.training.loop import train
 from biolm.training.ranks import Ranks
-from biolm.training.run_folder import RunKind, is_finished, working_in
+from biolm.training.run_folder import RunKind, base_facts, is_finished, working_in
 from biolm.training.show import masked_passage
 from biolm.training.trackers import check_trackers
 
@@ -134,15 +133,10 @@ def _started_with(
     config: PretrainConfig,
     recipe: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    weights = {file.name: sha256_file(file) for file in sorted(folder.glob("*.safetensors"))}
     return {
         "kind": RUN_KIND,
         "version": VERSION,
-        "base": {
-            "name": folder.resolve().name if Path(base).expanduser().is_dir() else base,
-            "weights": weights,
-            "language_model_head": has_head(folder),
-        },
+        "base": {**base_facts(folder, base), "language_model_head": has_head(folder)},
         "data": {"tokens": store.fingerprint, **store.manifest["corpus"]},
         "tokenizer_hash": store.vocabulary.hash,
         "config": json.loads(json.dumps(dataclasses.asdict(config))),

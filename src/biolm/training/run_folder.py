@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from biolm.artifacts import MANIFEST, check_free, clear_leftovers, exclusive, write_json
+from biolm.artifacts import MANIFEST, check_free, clear_leftovers, exclusive, sha256_file, write_json
 from biolm.errors import ArtifactError, ConfigError
 from biolm.model.device import resolve_row_tokens
 from biolm.training.engine_config import EngineConfig, changed
@@ -94,6 +94,14 @@ class RunKind:
             return config
         before = self.read(run)["config"].get("max_row_tokens") if self.is_run(run) else None
         return dataclasses.replace(config, max_row_tokens=before or resolve_row_tokens(None, ranks.device))
+
+
+def base_facts(folder: Path, name: str) -> dict[str, Any]:
+    """A base model by the name that it was given by and the hashes of its weights."""
+    return {
+        "name": folder.resolve().name if Path(name).expanduser().is_dir() else name,
+        "weights": {file.name: sha256_file(file) for file in sorted(folder.glob("*.safetensors"))},
+    }
 
 
 def is_finished(run: Path, ranks: Ranks) -> bool:

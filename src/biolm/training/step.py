@@ -29,7 +29,7 @@ class StepFacts:
     loss: float
     """Mean cross-entropy over the step's predicted tokens, in nats."""
     recall: float
-    """Share of them that were the likeliest token."""
+    """Share of them that were the likeliest token (or label)."""
     gradient_norm: float
     """Before clipping."""
     tokens: int

@@ -13,9 +13,8 @@ from biolm.batches.steps import evaluation_rows
 from biolm.model.device import resolve_row_tokens
 from biolm.model.families import token_limit
 from biolm.tokens.store import TokenStore
+from biolm.training.judge import Measured
 from biolm.training.step import Trainer
-
-Measured = dict[str, float]
 
 
 class Validation:
