@@ -22,7 +22,8 @@ from biolm.tokens.tokenizer import load_tokenizer
 from biolm.training import guard, loop, speed
 from biolm.training.config import CHOICES, PretrainConfig
 from biolm.training.metrics import read_metrics
-from biolm.training.run import MAY_CHANGE, pretrain
+from biolm.training.run import pretrain
+from biolm.training.run_folder import MAY_CHANGE
 from biolm.training.validation import Validation
 from conftest import folder_bytes, save_tiny
 
