@@ -21,10 +21,17 @@ are taken, dev sets choose nothing. Scored alike: exact spans and types over the
 together by conlleval's rules.
 
 Speed is measured apart, since the grid takes hours in which the machine does other things too: SPEED_SENTENCES training
-sentences of each set, one epoch, each arm in its own process, alternating over ROUNDS rounds; training alone is timed.
+sentences of each set, one epoch, each arm in its own process, alternating over ROUNDS rounds; timed from the end of the
+first step to the end of the last. A third arm is the Trainer without attention dropout, which biolm trains without.
 
-Sizes: 27 + 6 cells of 3 to 20 minutes on two cores, and ROUNDS x 3 x 2 short ones. Every cell is one file under
-benchmarks/cells/ner, kept until its settings change; a stopped cell of biolm's goes on from its checkpoint.
+Intervals of the gains (95 %) have two parts, joined as independent ones are: test sentences, drawn again in blocks of
+BLOCK neighbours (the files do not say where abstracts end; they have about ten sentences), the same for both arms, and
+for BC5CDR's two sets, which are the same sentences, at once; and the seeds' spread by Student's t.
+
+Sizes: 27 + 6 cells of 3 to 20 minutes on two cores, and ROUNDS x 3 x 3 short ones. Every cell is one file under
+benchmarks/cells/ner, kept until its settings, data, base or the packages' versions change; a stopped cell of biolm's
+goes on from its checkpoint. The learning rate was chosen by biolm's F1 on NCBI-disease's dev sentences (2e-4: 82.0,
+5e-4: 82.5).
 
     python benchmarks/ner.py --data FOLDER --base FOLDER --further FOLDER [--only ARM,...] [--save]
 """
@@ -38,6 +45,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +73,11 @@ ABLATED = "NCBI-disease"
 SEEDS = (1, 2, 3)
 EPOCHS, BATCH, LR = 3, 32, 5e-4
 ROUNDS, SPEED_SENTENCES = 3, 768
-REPLICATES = 10_000
+REPLICATES, BLOCK = 2000, 10
 GRID = ("biolm", "trainer", "further")
 ABLATIONS = ("spaced", "documents")
+SPEED_ARMS = ("biolm", "trainer", "trainer_plain_attention")
+SHARED = {"epochs": EPOCHS, "batch": BATCH, "lr": LR}
 
 
 def split_file(data: Path, name: str, split: str, arm: str) -> Path:
@@ -115,16 +125,15 @@ def facts_of(
     table = count_table(pairs)
     return {
         "report": report.as_dict(),
-        "counts": [[int(n) for n in row] for row in table.counts.sum(1)],
+        "counts": [[int(n) for n in row] for row in table.counts.sum(1)],  # by document, in their order
         "ids": hashlib.sha256("\n".join(table.ids).encode()).hexdigest(),
     }
 
 
-def run_biolm(arm: str, name: str, seed: int, data: Path, base: Path, work: Path) -> dict[str, Any]:
+def run_biolm(arm: str, name: str, seed: int, data: Path, base: Path, run: Path) -> dict[str, Any]:
     """A tagger of biolm's on one set, trained and scored."""
     task = task_of("any")
     own = TaggerData.of(documents(data, name, "train", arm), [], task)
-    run = work / f"{arm}-{name}-{seed}"
     model = finetune(own, str(base), run, config_of(seed), Lines(), resume=True)
     tagger = Tagger.load(str(model))
     known = names_in(example.document for example in own.train)
@@ -207,7 +216,7 @@ def trainer_of(
         num_train_epochs=epochs,
         per_device_train_batch_size=BATCH,
         learning_rate=LR,
-        warmup_ratio=0.1,
+        warmup_steps=0.1,  # below 1 a share of all steps
         weight_decay=0.01,
         seed=seed,
         report_to="none",
@@ -259,25 +268,45 @@ def run_trainer(name: str, seed: int, data: Path, base: Path) -> dict[str, Any]:
 
 
 def time_biolm(name: str, data: Path, base: Path) -> float:
-    """Seconds of an epoch over the first sentences of a set: the steps' own times, batches and updates included."""
+    """Seconds of an epoch over the first sentences of a set, from the end of the first step on."""
     own = TaggerData.of(documents(data, name, "train", "biolm")[:SPEED_SENTENCES], [], task_of("any"))
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         settings = dataclasses.replace(config_of(1), epochs=1, checkpoint_every=10**6)
         finetune(own, str(base), run, settings, Silent(), resume=False)
-        return float(sum(line.get("speed/seconds_per_step", 0.0) for line in read_metrics(run)))
+        steps = [line["speed/seconds_per_step"] for line in read_metrics(run) if "train/loss" in line]
+        return float(sum(steps[1:]))
 
 
-def time_trainer(name: str, data: Path, base: Path) -> float:
-    """Seconds of `Trainer.train` on the same."""
+def time_trainer(name: str, data: Path, base: Path, *, attention_dropout: bool = True) -> float:
+    """The same of `Trainer.train`."""
+    from transformers import TrainerCallback
+
+    class Clock(TrainerCallback):
+        def __init__(self) -> None:
+            self.ends: list[float] = []
+
+        def on_step_end(self, *_: object, **__: object) -> None:
+            self.ends.append(time.perf_counter())
+
     train = documents(data, name, "train", "trainer")[:SPEED_SENTENCES]
+    clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         trainer, _, _ = trainer_of(train, base, 1, folder, 1)
-        return float(trainer.train().metrics["train_runtime"])
+        if not attention_dropout:
+            for layer in trainer.model.base_model.encoder.layer:
+                layer.attention.self.dropout.p = 0.0
+        trainer.add_callback(clock)
+        trainer.train()
+    return clock.ends[-1] - clock.ends[0]
 
 
-def kept(name: str, settings: dict[str, Any], work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """A cell of the grid, from its file where it was computed before under the same settings."""
+def kept(name: str, settings: dict[str, Any], work: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+    """A cell of the grid, from its file where it was computed before under the same settings and versions.
+
+    `work` gets the cell's key, by which its run can be found again.
+    """
+    settings = {**settings, "versions": {package: version(package) for package in ("torch", "transformers")}}
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
     path = HERE / "cells" / NAME / f"{name}-{key}.json"
     if path.is_file():
@@ -285,7 +314,7 @@ def kept(name: str, settings: dict[str, Any], work: Callable[[], dict[str, Any]]
         return found
     started = time.perf_counter()
     result = {
-        **work(),
+        **work(key),
         "seconds": round(time.perf_counter() - started, 1),
         "commit": commit(),
         "settings": settings,
@@ -298,15 +327,21 @@ def kept(name: str, settings: dict[str, Any], work: Callable[[], dict[str, Any]]
 
 
 def commit() -> str:
-    """The revision that computes."""
-    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True, check=False)
-    return done.stdout.strip()[:12]
+    """The revision that computes, "+" behind it where files differ from it."""
+    done = subprocess.run(
+        ["git", "describe", "--always", "--abbrev=12", "--dirty=+"],
+        cwd=HERE,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip()
 
 
-def weights_of(folder: Path) -> str:
-    """What tells one base from another."""
+def hash_of(files: Sequence[Path]) -> str:
+    """What tells one base, or one set, from another."""
     digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in files:
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -317,37 +352,53 @@ def f1_of(counts: np.ndarray) -> np.ndarray:
 
 
 def gain(first: dict[str, list[Any]], second: dict[str, list[Any]]) -> dict[str, Any]:
-    """Mean gain in F1 of `first` over `second`, in points: the mean over sets of the means over seeds.
-
-    Its interval: test documents are drawn again with replacement, the same for both arms, and the seeds of each arm
-    too; each set by itself. 95 %, percentiles.
-    """
-    sets: dict[str, Any] = {}
-    draws_of_all = []
-    for at, name in enumerate(first):
-        ours, theirs = (np.array([cell["counts"] for cell in arm[name]], np.int64) for arm in (first, second))
-        assert {cell["ids"] for cell in first[name]} == {cell["ids"] for cell in second[name]}
-        value = float(f1_of(ours.sum(1)).mean() - f1_of(theirs.sum(1)).mean())
-        generator = np.random.default_rng([5, at])
-        draws = np.empty(REPLICATES)
-        count = ours.shape[1]
-        for replicate in range(REPLICATES):
-            weights = np.bincount(generator.integers(count, size=count), minlength=count)
-            a = f1_of(np.einsum("d,sdk->sk", weights, ours))
-            b = f1_of(np.einsum("d,sdk->sk", weights, theirs))
-            a, b = (part[generator.integers(len(part), size=len(part))] for part in (a, b))
-            draws[replicate] = a.mean() - b.mean()
-        draws_of_all.append(draws)
-        low, high = np.percentile(draws, [2.5, 97.5])
-        sets[name] = {"gain": value, "low": float(low), "high": float(high)}
-    mean = np.mean(draws_of_all, axis=0)
-    low, high = np.percentile(mean, [2.5, 97.5])
+    """Gain in F1 of `first` over `second`, in points: the mean over sets of the means over seeds, with intervals."""
+    arms = [
+        {name: np.array([cell["counts"] for cell in own], np.int64) for name, own in arm.items()}
+        for arm in (first, second)
+    ]
+    sets, draws = {}, {}
+    for name in first:
+        ours, theirs = (f1_of(arm[name].sum(1)) for arm in arms)
+        draws[name] = block_draws(*(arm[name] for arm in arms))
+        variances = [part.var(ddof=1) / len(part) if len(part) > 1 else 0.0 for part in (ours, theirs)]
+        sets[name] = {"gain": float(ours.mean() - theirs.mean()), "seed_variance": float(sum(variances))}
+        sets[name] |= interval(sets[name]["gain"], draws[name], sets[name]["seed_variance"], len(ours))
+    mean = float(np.mean([each["gain"] for each in sets.values()]))
+    variance = sum(each["seed_variance"] for each in sets.values()) / len(sets) ** 2
+    seeds = min(len(own) for own in first.values())
     return {
-        "mean": float(np.mean([each["gain"] for each in sets.values()])),
-        "low": float(low),
-        "high": float(high),
+        "mean": mean,
+        **interval(mean, np.mean(list(draws.values()), axis=0), variance, seeds),
         "sets": sets,
     }
+
+
+def block_draws(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """(replicates,) differences of the mean F1 over seeds, of (seeds, documents, 3) counts.
+
+    Documents are drawn again in blocks of neighbours, by a generator that is the same for sets of equally many.
+    """
+    count = ours.shape[1]
+    blocks = np.arange(count) // BLOCK
+    generator = np.random.default_rng([5, count])
+    drawn = generator.integers(blocks[-1] + 1, size=(REPLICATES, blocks[-1] + 1))
+    sums = []
+    for counts in (ours, theirs):
+        of_block = np.stack([np.add.reduceat(one, np.arange(0, count, BLOCK), axis=0) for one in counts])
+        sums.append(f1_of(of_block[:, drawn].sum(2)).mean(0))
+    return sums[0] - sums[1]
+
+
+def interval(value: float, draws: np.ndarray, seed_variance: float, seeds: int) -> dict[str, float]:
+    """95 %: the sides of the documents' interval and of the seeds', joined as independent errors are."""
+    low, high = (abs(side - value) for side in np.percentile(draws, [2.5, 97.5]))
+    of_seeds = STUDENT[2 * (seeds - 1)] * seed_variance**0.5 if seeds > 1 else float("nan")
+    return {"low": value - float(np.hypot(low, of_seeds)), "high": value + float(np.hypot(high, of_seeds))}
+
+
+STUDENT = {2: 4.303, 4: 2.776, 6: 2.447, 8: 2.306, 18: 2.101}
+"""97.5 % quantiles of Student's t by degrees of freedom: of two means of n seeds 2 (n - 1)."""
 
 
 def arm_summary(cells: dict[str, list[Any]]) -> dict[str, Any]:
@@ -360,8 +411,8 @@ def arm_summary(cells: dict[str, list[Any]]) -> dict[str, Any]:
             "f1": values,
             "mean": float(np.mean(values)),
             "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
-            "precision": float(np.mean([100 * each["precision"] for each in micro])),
-            "recall": float(np.mean([100 * each["recall"] for each in micro])),
+            "precision": float(np.mean([100 * (each["precision"] or 0.0) for each in micro])),
+            "recall": float(np.mean([100 * (each["recall"] or 0.0) for each in micro])),
             "unseen_recall": float(
                 np.mean([100 * cell["report"]["seen"]["unseen"]["recall"] for cell in own])
             ),
@@ -391,53 +442,77 @@ def main() -> None:
     given = parser.parse_args()
     if given.speed_arm:
         arm, name = given.speed_arm
-        print((time_biolm if arm == "biolm" else time_trainer)(name, given.data, given.base))
+        if arm == "biolm":
+            print(time_biolm(name, given.data, given.base))
+        else:
+            print(time_trainer(name, given.data, given.base, attention_dropout=arm == "trainer"))
         return
+    if given.save and given.only:
+        parser.error("--save keeps the whole grid; leave --only out")
     only = given.only.split(",") if given.only else [*GRID, *ABLATIONS, "speed"]
-    shared = {"epochs": EPOCHS, "batch": BATCH, "lr": LR}
+    cells = grid(given, only)
+    result: dict[str, Any] = {}
+    for key, ours, theirs in (("base", "further", "biolm"), ("baseline", "biolm", "trainer")):
+        if {ours, theirs} <= cells.keys():
+            found = gain(cells[ours], cells[theirs])
+            result[f"mean_gain_over_{key}_f1"] = found["mean"]
+            result[f"gain_over_{key}"] = found
+    if "speed" in only:
+        seconds = speed(given)
+        ratios = {
+            arm: {name: median(arms[arm]) / median(arms["biolm"]) for name, arms in seconds.items()}
+            for arm in SPEED_ARMS[1:]
+        }
+        result["speedup_over_baseline"] = median(list(ratios["trainer"].values()))
+        result["speed"] = {"ratios": ratios, "seconds": seconds, "sentences": SPEED_SENTENCES}
+    result["arms"] = {arm: arm_summary(own) for arm, own in cells.items()}
+    result["settings"] = {**SHARED, "seeds": list(SEEDS), "rounds": ROUNDS}
+    each = [cell for own in cells.values() for found in own.values() for cell in found]
+    result["commits"] = sorted({cell["commit"] for cell in each})
+    finish(NAME, result, ("torch", "transformers"), save=given.save)
+
+
+def grid(given: argparse.Namespace, only: Sequence[str]) -> dict[str, dict[str, list[Any]]]:
+    """The cells by arm and set, one for each seed."""
     cells: dict[str, dict[str, list[Any]]] = {}
     for seed in SEEDS:
         for arm in [*GRID, *ABLATIONS]:
+            base = given.further if arm == "further" else given.base
+            if arm not in only or base is None:
+                continue
             for name in SETS if arm in GRID else (ABLATED,):
-                base = given.further if arm == "further" else given.base
-                if arm not in only or base is None:
-                    continue
-                settings = {**shared, "arm": arm, "set": name, "seed": seed, "weights": weights_of(base)}
-                work = (
-                    (lambda n=name, s=seed: run_trainer(n, s, given.data, given.base))
-                    if arm == "trainer"
-                    else (lambda a=arm, n=name, s=seed, b=base: run_biolm(a, n, s, given.data, b, given.work))
-                )
+                files = [split_file(given.data, name, split, arm) for split in ("train", "test")]
+                settings = {
+                    **SHARED,
+                    "arm": arm,
+                    "set": name,
+                    "seed": seed,
+                    "base": hash_of(sorted(base.glob("*.safetensors"))),
+                    "data": hash_of(files),
+                    "config": "the Trainer's" if arm == "trainer" else dataclasses.asdict(config_of(seed)),
+                }
+
+                def work(
+                    key: str, arm: str = arm, name: str = name, seed: int = seed, base: Path = base
+                ) -> dict[str, Any]:
+                    if arm == "trainer":
+                        return run_trainer(name, seed, given.data, base)
+                    run = given.work / f"{arm}-{name}-{seed}-{key}"
+                    return run_biolm(arm, name, seed, given.data, base, run)
+
                 found = kept(f"{arm}-{name}-{seed}", settings, work)
                 cells.setdefault(arm, {}).setdefault(name, []).append(found)
                 f1 = 100 * found["report"]["strict"]["micro"]["f1"]
                 print(f"{arm:10} {name:15} seed {seed}: F1 {f1:.2f} ({found['seconds']:.0f} s)", flush=True)
-    result: dict[str, Any] = {}
-    if {"biolm", "further"} <= cells.keys():
-        result["mean_gain_over_base_f1"] = (over_base := gain(cells["further"], cells["biolm"]))["mean"]
-        result["gain_over_base"] = over_base
-    if {"biolm", "trainer"} <= cells.keys():
-        result["mean_gain_over_baseline_f1"] = (over := gain(cells["biolm"], cells["trainer"]))["mean"]
-        result["gain_over_baseline"] = over
-    if "speed" in only:
-        seconds = speed(given)
-        ratios = {name: median(arms["trainer"]) / median(arms["biolm"]) for name, arms in seconds.items()}
-        result["speedup_over_baseline"] = median(list(ratios.values()))
-        result["speed"] = {"ratios": ratios, "seconds": seconds, "sentences": SPEED_SENTENCES}
-    result["arms"] = {arm: arm_summary(own) for arm, own in cells.items()}
-    result["settings"] = {**shared, "seeds": list(SEEDS), "rounds": ROUNDS}
-    result["commits"] = sorted(
-        {cell["commit"] for own in cells.values() for each in own.values() for cell in each}
-    )
-    finish(NAME, result, ("torch", "transformers"), save=given.save)
+    return cells
 
 
 def speed(given: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
     """Seconds by set and arm, one for each round."""
-    seconds: dict[str, dict[str, list[float]]] = {name: {"biolm": [], "trainer": []} for name in SETS}
+    seconds: dict[str, dict[str, list[float]]] = {name: {arm: [] for arm in SPEED_ARMS} for name in SETS}
     for round_ in range(ROUNDS):
         for name in SETS:
-            for arm in ("biolm", "trainer") if round_ % 2 == 0 else ("trainer", "biolm"):
+            for arm in SPEED_ARMS if round_ % 2 == 0 else SPEED_ARMS[::-1]:
                 settings = {
                     "arm": arm,
                     "set": name,
@@ -447,19 +522,16 @@ def speed(given: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
                     "commit": commit(),
                 }
 
-                def work(arm: str = arm, name: str = name) -> dict[str, Any]:
+                def work(_key: str, arm: str = arm, name: str = name) -> dict[str, Any]:
                     command = [sys.executable, __file__, "--data", str(given.data), "--base", str(given.base)]
                     done = subprocess.run(
-                        [*command, "--speed-arm", arm, name], capture_output=True, text=True, check=True
+                        [*command, "--speed-arm", arm, name], stdout=subprocess.PIPE, text=True, check=True
                     )
                     return {"training_seconds": float(done.stdout.split()[-1])}
 
                 found = kept(f"speed-{arm}-{name}-{round_}", settings, work)["training_seconds"]
                 seconds[name][arm].append(found)
-                print(
-                    f"{arm:10} {name:15} round {round_}: {found:.1f} s an epoch of {SPEED_SENTENCES}",
-                    flush=True,
-                )
+                print(f"{arm:22} {name:15} round {round_}: {found:.1f} s", flush=True)
     return seconds
 
 

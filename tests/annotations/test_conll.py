@@ -9,9 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import documents
 
-from biolm.annotations.conll import NOT_AT_WORDS, OVERLAPPING, read_conll, tags_of, units_of, write_conll
+from biolm.annotations.conll import (
+    NOT_AT_WORDS,
+    OVERLAPPING,
+    PANELS,
+    WORDLESS,
+    read_conll,
+    tags_of,
+    units_of,
+    write_conll,
+)
 from biolm.annotations.read import read_documents
-from biolm.annotations.tagged_words import SCHEMES, scheme_of
+from biolm.annotations.tagged_words import SCHEMES, SENTENCE, document_of_sentences, scheme_of
 from biolm.chunks import chunks_of
 from biolm.errors import InputError
 from biolm.mentions import Document, Mention
@@ -119,6 +128,61 @@ def test_what_such_a_file_cannot_say_is_counted():
     counts = write_conll([Document("1", text, tuple(mentions))], out)
     assert counts == {OVERLAPPING: 1, NOT_AT_WORDS: 1}
     assert out.getvalue() == "BRCA1\tB-M\n-\tI-M\nmutated\tI-M\ncells\tB-C\n\n"
+
+
+def test_panels_leave_the_mentions_in_them_their_place():
+    document = Document("1", "BRCA1 binds", (Mention(0, 5, "G"), Mention(0, 11, "PANEL")))
+    out = io.StringIO()
+    assert write_conll([document, Document("2", " ")], out) == {PANELS: 1, WORDLESS: 1}
+    assert out.getvalue() == "BRCA1\tB-G\nbinds\tO\n\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("# text = a\tb\na\tO\n", ["a"]),
+        ("# sent_id = 5\n# O\na O\n", ["#", "a"]),
+        ("# O\n#\tO\na\tO\n", ["#", "a"]),
+        ("# a\tb\na\tN\tO\n", ["a"]),
+        ("# Gene\na Gene\nb O\n", ["#", "a", "b"]),
+        ("# Comment\na B-Gene\n", ["a"]),
+        ("# text of O\na O\n", ["a"]),
+        ("# O\n# B-X\n", ["#", "#"]),
+    ],
+)
+def test_comments_are_told_from_the_word_that_is_a_hash(text: str, words: list[str]):
+    (document,) = read(text)
+    assert [document.text[start:end] for start, end in document.words] == words
+
+
+@pytest.mark.parametrize(
+    ("comment", "id_"),
+    [
+        ("# ideal case", "x:1"),
+        ("# id card 5", "x:1"),
+        ("# id = A 1", "A 1"),
+        ("# sent_id: 7", "7"),
+        ("# newdoc id = d", "d"),
+        ("# newdoc id d", "d"),
+    ],
+)
+def test_only_a_comment_that_says_an_id_gives_one(comment: str, id_: str):
+    assert read(f"{comment}\na\tO\n")[0].id == id_
+
+
+_ROWS = st.lists(st.sampled_from(["a", "B7", "#", "β", "-"]), min_size=1, max_size=4)
+
+
+@given(st.lists(st.lists(_ROWS, min_size=1, max_size=3), min_size=1, max_size=5), st.booleans())
+def test_documents_of_one_and_of_several_sentences_come_back(found: list[list[list[str]]], with_ids: bool):
+    documents = [
+        document_of_sentences(f"x:{number}", [(row, ["B-X"] * len(row)) for row in rows], scheme="IOB2")
+        for number, rows in enumerate(found, 1)
+    ]
+    out = io.StringIO()
+    write_conll(documents, out, with_ids=with_ids)
+    assert read(out.getvalue()) == documents
+    assert all(part.name == SENTENCE for document in documents for part in document.parts)
 
 
 def test_sentences_and_ids_come_back():

@@ -55,6 +55,8 @@ def test_pubtator_keeps_offsets_parts_and_identifiers(text: str):
         ),
         ("13\t0\t4\tIL-2\tGene", "line 3: no line of the document above"),
         ("12\t0\tx\tIL-2\tGene", "line 3: no mention with start"),
+        (f"12\t0\t{'5' * 5000}\tIL-2\tGene", "line 3: no mention with start"),
+        (f"12\t{'5' * 5000}\t4\tIL-2\tGene", "line 3: no mention with start"),
         ("12\t0\t4\tIL-2\t ", "line 3: no mention with start"),
         ("12\t0", "line 3: no line of the document"),
         ("12|a|again", "line 3: a second abstract"),
@@ -178,11 +180,29 @@ def test_hostile_xml_expands_nothing(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("{", "no JSON"), ("[]x", "no JSON"), ('{"a": 1}', "no list of documents")]
+    ("text", "message"),
+    [
+        ("{", "no JSON"),
+        ("[]x", "no JSON"),
+        ("[" * 200_000, "no JSON"),
+        ('{"a": 1}', "no list of documents"),
+    ],
 )
 def test_wrong_bioc_json_is_refused(text: str, message: str):
     with pytest.raises(InputError, match=message):
         list(read_bioc_json(text, where="x"))
+
+
+def test_gaps_of_bioc_are_limited_together():
+    passages = [{"offset": number * 600_000, "text": "a"} for number in range(3)]
+
+    def read(count: int) -> list[Document]:
+        document = {"id": "1", "passages": passages[:count]}
+        return list(read_bioc_json(json.dumps({"documents": [document]}), where="x"))
+
+    assert len(read(2)[0].text) == 600_001
+    with pytest.raises(InputError, match=r"begins at character 1200000.*gaps may be 1,048,576 together"):
+        read(3)
 
 
 def test_brat_folder(tmp_path: Path):
@@ -214,6 +234,8 @@ def test_brat_folder(tmp_path: Path):
         ("\nT1 X 0 4 BRCA", "line 2 is no line of brat's"),
         ("N1\tReference T9 x\t", "N line names T9"),
         ("T1\tX 0 2;9 11\tBR x", "line 1: characters"),
+        ("T1\tX 0 5\tBRCA1\nT1\tX 0 4\tBRCA", "1.ann, line 2: a second T1"),
+        (f"T1\tX 0 {'5' * 5000}\tBRCA1", "1.ann, line 1 is no line of brat's"),
     ],
 )
 def test_wrong_brat_is_refused(tmp_path: Path, ann: str, message: str):
@@ -260,6 +282,8 @@ def test_json_lines_from_elsewhere():
     [
         ("{", "line 1 is no JSON"),
         ("[]", "line 1: no object with a text"),
+        ("[" * 200_000, "line 1 is no JSON"),
+        ('{"text": "a", "mentions": [], "entities": [[0, 1, "G"]]}', "line 1: mentions in 'entities'"),
         (
             '{"text": "a", "mentions": [{"start": 0, "end": 2, "type": "G"}]}',
             "line 1: a mention from 0 to 2 is not in",

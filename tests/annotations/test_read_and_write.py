@@ -72,6 +72,45 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path):
         write_documents([DOCUMENT], tmp_path / "x", "xml")
 
 
+class Refusing(io.StringIO):
+    """A stream whose writes fail."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__()
+        self.error = error
+
+    def write(self, _: str) -> int:
+        raise self.error
+
+
+def test_only_errors_of_writing_are_the_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def failing(error: Exception):
+        yield DOCUMENT
+        raise error
+
+    for out in (tmp_path / "x", io.StringIO()):
+        with pytest.raises(FileNotFoundError, match="of the input"):
+            write_documents(failing(FileNotFoundError(2, "of the input")), out, "jsonl")
+        with pytest.raises(UnicodeEncodeError):
+            write_documents(failing(UnicodeEncodeError("ascii", "é", 0, 1, "no")), out, "jsonl")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(BrokenPipeError):
+        write_documents([DOCUMENT], Refusing(BrokenPipeError(32, "Broken pipe")), "jsonl")
+    monkeypatch.setattr(sys, "stdout", Refusing(OSError(28, "No space left on device")))
+    with pytest.raises(ArtifactError, match=r"^standard output cannot be written: No space left"):
+        write_documents([DOCUMENT], sys.stdout, "jsonl")
+
+
+def test_a_stream_of_bytes_gets_utf8_whatever_its_encoding():
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii")
+    stream.write("before\n")
+    write_documents([Document("1", "β")], stream, "conll")
+    assert raw.getvalue() == "before\nβ\tO\n\n".encode()
+    with pytest.raises(InputError, match="half a character"):
+        write_documents([Document("1", "\ud800")], stream, "jsonl")
+
+
 def test_two_documents_with_one_name_are_told_apart(tmp_path: Path):
     path = tmp_path / "x.jsonl"
     write_documents([DOCUMENT, DOCUMENT, Document("7#2", "x"), DOCUMENT], path, "jsonl")
@@ -105,6 +144,46 @@ def test_rows_of_words_and_of_spans(ending: str, tmp_path: Path):
         data = read_documents(written({"text": DOCUMENT.text, key: spans}))
         assert said(data.documents[0]) == [("BRCA1", "G"), ("BRCA1", "H"), ("p53", "G")]
         assert data.documents[0].id == "rows:1"
+
+
+@pytest.mark.parametrize("ending", [".json", ".jsonl"])
+def test_columns_are_those_of_all_rows(ending: str, tmp_path: Path):
+    rows = [
+        {"text": "a"},
+        {"text": "BRCA1", "source": "x", "spans": [[0, 5, "G"]]},
+        {"text": "p53", "spans": [], "entities": [{"start": 0, "end": 3, "label": "G", "id": 7}]},
+        {"text": "p53", "spans": [[0, 3, "G"]], "entities": [[0, 3, "H"]]},
+        {"text": "p53", "spans": {"start": [], "end": []}, "mentions": [[0, 3, "G"]]},
+    ]
+    path = tmp_path / f"x{ending}"
+    for count, mentions in ((4, 3), (5, 4)):
+        some = rows[:count]
+        path.write_text(json.dumps(some) if ending == ".json" else "\n".join(map(json.dumps, some)))
+        data = read_documents(path, form=None if count == 4 else "table")
+        assert (data.form, data.mentions) == ("table", mentions)
+        assert data.counts == {
+            "rows of texts without spans, read as texts without mentions": 1,
+            "columns 'source' ignored": 1,
+            "keys 'id' of spans ignored": 1,
+            "rows with spans in 'spans', whose 'entities' were ignored": 1,
+        }
+    path.write_text("\n".join(json.dumps(row) for row in [{"text": "a"}] * 60 + rows[2:3]))
+    if ending == ".json":
+        path.write_text(f"[{path.read_text()}]".replace("\n", ","))
+        assert read_documents(path).mentions == 1
+    else:
+        with pytest.raises(InputError, match="line 61: mentions in 'entities'"):
+            read_documents(path)
+    path.write_text(json.dumps([{"tokens": ["a"], "ner_tags": ["O"]}, {**TOKENS, "pos_tags": [1]}]))
+    assert read_documents(path, labels=NAMES).counts == {"columns 'pos_tags' ignored": 1}
+
+
+def test_rows_below_the_key_data_are_a_table(tmp_path: Path):
+    (tmp_path / "x.json").write_text(
+        json.dumps({"data": [{"text": "a"}, {"text": "b", "spans": [[0, 1, "G"]]}]})
+    )
+    data = read_documents(tmp_path / "x.json")
+    assert (data.form, data.mentions) == ("table", 1)
 
 
 def test_texts_alone_have_no_mentions_and_it_is_said(tmp_path: Path):
@@ -212,6 +291,11 @@ def test_files_of_splits_in_a_folder(tmp_path: Path):
     (tmp_path / "train.txt").write_text("x\tO\n")
     with pytest.raises(InputError, match="several files of one split"):
         read_documents(tmp_path, split="train")
+    (tmp_path / "train.txt").unlink()
+    (tmp_path / "train_dev.tsv").write_text("both\tO\n")
+    (tmp_path / "test-00000-of-00001.conll.txt").write_text("last\tO\n")
+    assert read_documents(tmp_path, split="train").documents[0].text == "train.tsv"
+    assert read_documents(tmp_path, split="test").documents[0].text == "last"
     assert same_split("devel", "validation")
     assert not same_split("train", "test")
 
@@ -224,8 +308,10 @@ def test_files_of_splits_in_a_folder(tmp_path: Path):
         (
             "x.txt",
             b"Just a text of several words.",
-            "no O among them; name the column of the tags",
+            "no O among them; give a word and its tag a line, the tag .* in the last column",
         ),
+        ("x.csv", b"a,O\n", "x.csv: CSV is not read; give a word and its tag a line"),
+        ("x.json", b"[" * 200_000, "no JSON"),
         ("x.xml", b"<article><front/></article>", "neither BioC nor SourceData"),
         ("x.jsonl", b"", "holds no document|holds no words"),
     ],
@@ -271,6 +357,6 @@ def test_parts_and_words_stay_in_json_lines(tmp_path: Path):
 
 
 def test_reading_starts_without_heavy_libraries():
-    code = "import sys, biolm.annotations; print({'lxml', 'pyarrow', 'datasets', 'torch', 'regex'} & set(sys.modules))"
+    code = "import sys, biolm.annotations; print({'lxml', 'pyarrow', 'datasets', 'torch'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"

@@ -95,7 +95,7 @@ def test_seeds_are_summed_up(files: Path, tiny_bert: Path, tmp_path: Path, monke
 
 
 def mentions_in(output: str) -> list[list[str]]:
-    return [[each["text"] for each in json.loads(line)["mentions"]] for line in output.splitlines()]
+    return [[each["text"] for each in json.loads(line)["mentions"]] for line in output.split("\n") if line]
 
 
 def test_texts_of_the_command_line_become_json_lines(out: Path):
@@ -173,6 +173,45 @@ def test_tagged_and_gold_files_can_be_scored(out: Path, files: Path, tmp_path: P
     )
 
 
+def test_a_text_file_may_look_like_something_else(out: Path, tmp_path: Path):
+    for name, text in (
+        ("title.txt", "[p53 in neurons]."),
+        ("brace.txt", "{p53} in neurons."),
+        ("page.txt", "p53\u2028in neurons.\n\fneurons\n"),
+    ):
+        (tmp_path / name).write_text(text)
+        found = run("tag", str(out / "model"), str(tmp_path / name), "--quiet").stdout
+        assert mentions_in(found)[0][:2] == ["p53", "neurons"], name
+    lines = run("tag", str(out / "model"), str(tmp_path / "page.txt"), "--lines", "--quiet").stdout
+    assert [json.loads(line)["id"] for line in lines.split("\n") if line] == ["page.txt:1", "page.txt:2"]
+
+
+def test_ids_are_unlike_and_splits_are_chosen(out: Path, tmp_path: Path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.txt").write_text(TEXT)
+    both = run(
+        "tag", str(out / "model"), str(tmp_path / "a/x.txt"), str(tmp_path / "b/x.txt"), "--quiet"
+    ).stdout
+    assert [json.loads(line)["id"] for line in both.splitlines()] == ["x.txt", "x.txt#2"]
+    (tmp_path / "splits").mkdir()
+    write_documents(documents(4), tmp_path / "splits/train.tsv", "conll")
+    write_documents(documents(3, seed=1), tmp_path / "splits/test.tsv", "conll")
+    found = run("tag", str(out / "model"), str(tmp_path / "splits"), "--split", "test", "--quiet").stdout
+    assert len(found.splitlines()) == 3
+
+
+def test_a_terminal_is_told_no_commands(out: Path):
+    shown = run("tag", str(out / "model"), "\x1b]0;title\x07 p53 👩\u200d🔬", "--to", "text").stdout
+    assert "\x1b]0;" not in shown
+    assert "👩\u200d🔬" in shown
+
+
+def test_the_ending_of_out_names_the_layout(out: Path, tmp_path: Path):
+    run("tag", str(out / "model"), TEXT, "--out", str(tmp_path / "found.pubtator"), "--quiet")
+    assert "|t|" in (tmp_path / "found.pubtator").read_text()
+
+
 def test_least_scores_leave_out_what_is_less_sure(out: Path):
     assert mentions_in(run("tag", str(out / "model"), TEXT, "--min-score", "1", "--quiet").stdout) == [[]]
 
@@ -222,6 +261,11 @@ def test_a_model_of_roles_wants_entities(tiny_bert: Path, tmp_path: Path, monkey
         ),
         (["tag", "{base}", "a text"], "is no token classifier"),
         (["tag", "{model}", "absent.xml"], "absent.xml does not exist"),
+        (["tag", "{model}", "absent.jsonl.gz"], "absent.jsonl.gz does not exist"),
+        (["tag", "{model}", ""], "is empty"),
+        (["tag", "{model}", "a text", "--split", "test"], "--split has no meaning"),
+        (["tag", "{model}", "a text", "--lines"], "--lines has no meaning"),
+        (["tag", "{model}", "a text", "--out", "."], "is a folder"),
         (["tag", "{model}", "a text", "--roles", "{model}"], "tells no roles"),
         (["tag", "{model}", "a text", "--panels", "{model}"], "finds no panels"),
         (["tag", "{model}", "a text", "--to", "text", "--out", "X"], "--to text is for the terminal"),

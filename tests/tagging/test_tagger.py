@@ -266,7 +266,7 @@ def test_the_chain_goes_from_panels_to_entities_to_roles():
     ]
     assert found.mentions[1].attributes == {"role": "CONTROLLED_VAR", "role_score": "0.4000"}
     assert found.mentions[2].attributes == {}
-    assert "Title of it" in [text for text, _ in entities.saw]
+    assert "Title of it\n" in [text for text, _ in entities.saw]
     assert panels.saw == [(text[12:], [])]
 
 

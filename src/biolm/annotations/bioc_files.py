@@ -20,7 +20,8 @@ IN_PIECES = "mentions in several pieces, read as one from first to last"
 PLACELESS = "annotations without a place ignored"
 RELATIONS = "relations ignored"
 SCORE = "score"
-_LONGEST_GAP = 1 << 20
+_LONGEST_GAPS = 1 << 20
+"""Characters between the passages of a document, all together; real ones are a few."""
 _WANTED = "give a BioC collection"
 
 
@@ -31,7 +32,7 @@ def read_bioc_json(content: str, *, where: str, counts: Counter[str] | None = No
     """
     try:
         found = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{where} is no JSON: {error}; {_WANTED}") from None
     for collection in found if isinstance(found, list) else [found]:
         documents = None
@@ -79,16 +80,18 @@ def bioc_documents(
 def _document(document: dict[str, Any], name: str, here: str, counts: Counter[str]) -> Document:
     pieces: list[str] = []
     parts: list[Part] = []
-    length = 0
+    length = gaps = 0
     annotations = list(document.get("annotations") or ())
     counts[RELATIONS] += len(document.get("relations") or ())
     for passage in document["passages"]:
         begin = None
         for offset, text in _texts(passage):
-            if not 0 <= offset - length <= _LONGEST_GAP:
+            gaps += offset - length
+            if offset < length or gaps > _LONGEST_GAPS:
                 raise InputError(
-                    f"{here}: a passage begins at character {offset}, but the text before it ends at {length}; "
-                    "check the offsets (they count characters, not bytes)"
+                    f"{here}: a passage begins at character {offset}, but the text before it ends at {length}"
+                    + (f", and gaps may be {_LONGEST_GAPS:,} together" if offset > length else "")
+                    + "; check the offsets (they count characters, not bytes)"
                 )
             pieces += [" " * (offset - length), text]
             length = offset + len(text)

@@ -23,7 +23,8 @@ KINDS = {
 }
 """What lines that begin so are; T are mentions and N their identifiers."""
 WITHOUT_ANN = "texts without .ann, read as texts without mentions"
-_MENTION = re.compile(r"(T\S*)\t(\S+) (\d+ \d+(?:;\d+ \d+)*)\t(.*)", re.DOTALL)
+_MENTION = re.compile(r"(T\S*)\t(\S+) (\d{1,18} \d{1,18}(?:;\d{1,18} \d{1,18})*)\t(.*)", re.DOTALL)
+"""Numbers of more digits are no offsets; `int` raises from 4,301 on."""
 _IDENTIFIER = re.compile(r"N\S*\tReference (T\S+) (\S+)(?:\t.*)?", re.DOTALL)
 _WANTED = "give NAME.txt with NAME.ann, whose lines are T1, type and offsets, text in tabs"
 _LONGEST_NAME = 240
@@ -66,6 +67,8 @@ def _mentions(content: str, text: str, where: str, counts: Counter[str]) -> list
         if line[0] in KINDS:
             counts[KINDS[line[0]]] += 1
         elif said := _MENTION.fullmatch(line):
+            if said[1] in found:
+                raise InputError(f"{here}: a second {said[1]}; give each mention an id of its own")
             found[said[1]] = _mention(said, text, here, counts)
         elif said := _IDENTIFIER.fullmatch(line):
             identifiers.setdefault(said[1], []).append(said[2])

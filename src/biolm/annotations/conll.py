@@ -2,11 +2,12 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TextIO
 
 from biolm.annotations.files import checked, lines_of
+from biolm.annotations.sourcedata import PANEL
 from biolm.annotations.tagged_words import SENTENCE, Scheme, Spacing, document_of_sentences, scheme_of
 from biolm.chunks import OUTSIDE, chunks_of
 from biolm.errors import InputError
@@ -17,7 +18,11 @@ __all__ = ["chunks_of", "read_conll", "tags_of", "units_of", "write_conll"]
 DOCUMENT = "-DOCSTART-"
 NOT_AT_WORDS = "mentions that do not begin and end with a word"
 OVERLAPPING = "mentions that overlap a longer or earlier one"
-_ID = re.compile(r"#\s*(?:newdoc[ _]|doc[ _]|sent[ _])?id\s*[=:]?\s*(\S.*)", re.IGNORECASE)
+PANELS = "panels, which CoNLL has no place for"
+"""A panel is a stretch of sentences, which would take the place of all mentions in it."""
+WORDLESS = "documents without words left out"
+_ID = re.compile(r"# *(?:(?:newdoc[ _]|doc[ _]|sent[ _])?id *[=:] *|newdoc id +)(\S.*)", re.IGNORECASE)
+_SETTING = re.compile(r"# \w[\w -]* ?= ?")
 _TAG = re.compile(r"[BIESLUO](?:-\S+)?")
 _BREAKS = re.compile(r"[\t\n\r]")
 
@@ -46,10 +51,11 @@ def read_conll(
     tag_column: int = -1,
     counts: Counter[str] | None = None,
 ) -> Iterator[Document]:
-    """The sentences of a file, or, where it has -DOCSTART- lines, its documents: "name:1", "name:2", ...
+    """The documents of a file: "name:1", "name:2", ... A -DOCSTART- begins one of all sentences up to the next.
 
-    A comment "# id = X" in front gives another id. `scheme`: None to find out; `strict`: as `chunks_of` has it.
-    Raises InputError, with the line, for a line without word or tag.
+    Before the first -DOCSTART-, and where there is none, each sentence is a document. A comment "# id = X" in front
+    gives another id. `scheme`: None to find out; `strict`: as `chunks_of` has it. Raises InputError, with the line, for
+    a line without word or tag.
     """
     counts = Counter() if counts is None else counts
     blocks = list(_blocks(text, where, word_column, tag_column))
@@ -60,15 +66,17 @@ def read_conll(
             scheme = scheme_of(block.tags for block in blocks)
         except ValueError as error:
             raise InputError(
-                f"{where}: {error}; name the column of the tags, or their scheme if they are meant"
+                f"{where}: {error}; give a word and its tag a line, the tag (B-Gene, I-Gene, O) in the last column"
             ) from None
     if scheme == "IOB2" and (begun := sum(_begun_without_b(block.tags) for block in blocks)):
         counts["chunks that begin with I-" + (", left out" if strict else "")] += begun
-    whole = blocks[-1].document > 0
-    groups: dict[int, list[_Block]] = {}
-    for number, block in enumerate(blocks):
-        groups.setdefault(block.document if whole else number, []).append(block)
-    for number, group in enumerate(groups.values(), 1):
+    groups: list[list[_Block]] = []
+    for block in blocks:
+        if block.document and groups and groups[-1][0].document == block.document:
+            groups[-1].append(block)
+        else:
+            groups.append([block])
+    for number, group in enumerate(groups, 1):
         document = document_of_sentences(
             group[0].id or f"{name}:{number}",
             [(block.words, block.tags) for block in group],
@@ -81,6 +89,7 @@ def read_conll(
 
 def _blocks(text: str, where: str, word_column: int, tag_column: int) -> Iterator[_Block]:
     tabs = "\t" in text
+    is_comment = _comments(text, tabs)
     documents = 0
     name: str | None = None
     block: _Block | None = None
@@ -92,8 +101,8 @@ def _blocks(text: str, where: str, word_column: int, tag_column: int) -> Iterato
                 yield block
                 block = None
             continue
-        columns = line.split("\t") if tabs else re.split(" +", line.strip(" "))
-        if line.startswith("#") and ("\t" not in line if tabs else not _TAG.fullmatch(columns[-1])):
+        columns = _columns(line, tabs)
+        if is_comment(line, columns):
             said = _ID.match(line)
             name = said[1].strip() if said else name
             continue
@@ -112,6 +121,38 @@ def _blocks(text: str, where: str, word_column: int, tag_column: int) -> Iterato
         yield block
 
 
+def _columns(line: str, tabs: bool) -> list[str]:
+    return line.split("\t") if tabs else re.split(" +", line.strip(" "))
+
+
+def _comments(text: str, tabs: bool) -> Callable[[str, list[str]], bool]:
+    """Whether a line, with its columns, is a comment of this file; one that begins with "#" may be a word, too.
+
+    It is one where it says "# key = value" or has another number of columns than most lines. Without tabs, its last
+    column must besides be a tag for it to be a word.
+    """
+    widths: Counter[int] = Counter()
+    tags: set[str] = set()
+    for _, line in lines_of(text):
+        if line.strip(" \t") and not line.startswith(("#", DOCUMENT)):
+            columns = _columns(line, tabs)
+            widths[len(columns)] += 1
+            tags.add(columns[-1])
+    usual = widths.most_common(1)[0][0] if widths else None
+
+    def is_comment(line: str, columns: list[str]) -> bool:
+        if not line.startswith("#"):
+            return False
+        if _SETTING.match(line) or _ID.match(line):
+            return True
+        other = usual is not None and len(columns) != usual
+        if tabs:
+            return "\t" not in line or (other and line.startswith("# "))
+        return other or not (columns[-1] in tags or _TAG.fullmatch(columns[-1]))
+
+    return is_comment
+
+
 def _begun_without_b(tags: list[str]) -> int:
     return len(set(chunks_of(tags)) - set(chunks_of(tags, strict=True)))
 
@@ -127,8 +168,9 @@ def write_conll(
     """A word and its tag a line, tabs between; documents, and sentences in them, end at empty lines.
 
     Words are the document's, or those of `units_of`. `with_ids`: a line "# id = ..." before each document, which not
-    every program passes over. From the first document with sentences on, each begins with -DOCSTART-. Returns, by
-    reason, how many mentions have no place in such a file.
+    every program passes over. From the first document with sentences on, each begins with -DOCSTART-; `read_conll` has
+    a document for each sentence before that. Returns, by reason, what has no place in such a file: mentions, all those
+    of the type PANEL among them, and documents without words.
     """
     counts: Counter[str] = Counter()
     starts = False
@@ -136,6 +178,9 @@ def write_conll(
         words = units_of(document.text) if document.words is None else list(document.words)
         words = [(start, end) for start, end in words if document.text[start:end].strip()]
         tags = tags_of(document, words, scheme=scheme, counts=counts)
+        if not words:
+            counts[WORDLESS] += 1
+            continue
         firsts = {part.start for part in document.parts if part.name == SENTENCE}
         starts = starts or bool(firsts)
         if starts:
@@ -157,7 +202,7 @@ def tags_of(
     scheme: Scheme = "IOB2",
     counts: Counter[str] | None = None,
 ) -> list[str]:
-    """The tag of each word. Of mentions that overlap, the longest is kept, then the first.
+    """The tag of each word. Panels have none. Of other mentions that overlap, the longest is kept, then the first.
 
     `counts` gets, by reason, those that cannot be said.
     """
@@ -170,6 +215,9 @@ def tags_of(
         return mention.start - mention.end, mention.start
 
     for mention in sorted(document.mentions, key=order):
+        if mention.type == PANEL:
+            counts[PANELS] += 1
+            continue
         first, last = first_at.get(mention.start), last_at.get(mention.end)
         if first is None or last is None or last < first:
             counts[NOT_AT_WORDS] += 1

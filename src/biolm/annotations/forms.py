@@ -1,7 +1,11 @@
 """Which layout a file or folder is in, and which file of a folder a split is."""
 
+import json
 import re
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from biolm.annotations.files import read_bytes
 from biolm.annotations.pubtator import TEXT_LINE
@@ -27,7 +31,12 @@ _SUFFIXES = {
 }
 _TEXTUAL = (".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".xml", *_SUFFIXES)
 _KEYS = re.compile(r'"(\w+)"\s*:')
+_CONTENT = re.compile(r"[^\s,]")
 _HEAD = 1 << 16
+_HEAD_OF_JSON = 1 << 22
+"""Bytes of JSON that are looked at for its first objects."""
+_OBJECTS = 50
+"""How many objects of JSON, or JSON lines, tell which keys there are: the first may be without mentions."""
 
 
 def file_of_split(path: Path, form: str | None, split: str | None) -> Path:
@@ -72,9 +81,13 @@ def _files_in(folder: Path) -> list[Path]:
 
 
 def _named_for_splits(files: list[Path]) -> dict[Path, str]:
-    """The split that each file is named for, where it is."""
+    """The split that each file is named for, where it is: train.tsv, train.conll.gz, train-00000-of-00001.parquet.
+
+    BioBERT's folders hold a train_dev.tsv, of both, beside train.tsv.
+    """
     known = "|".join(word for words in SPLIT_WORDS.values() for word in sorted(words, key=len, reverse=True))
-    named = {file: re.match(rf"({known})(?![A-Za-z])", file.name, re.IGNORECASE) for file in files}
+    pattern = re.compile(rf"({known})(?:-\d+-of-\d+)?(?:\.\w+)*", re.IGNORECASE)
+    named = {file: pattern.fullmatch(file.name) for file in files}
     return {file: match[1].lower() for file, match in named.items() if match}
 
 
@@ -101,6 +114,10 @@ def form_of(path: Path) -> str:
     suffix = _plain_suffix(path)
     if suffix == ".parquet":
         return "table"
+    if suffix == ".csv":
+        raise InputError(
+            f"{path}: CSV is not read; give a word and its tag a line, with a tab between (.tsv), or JSON lines"
+        )
     data = read_bytes(path).removeprefix(b"\xef\xbb\xbf").lstrip()
     if data.startswith(b"<"):
         return _xml_form(data, path)
@@ -108,7 +125,7 @@ def form_of(path: Path) -> str:
     if TEXT_LINE.fullmatch(head.split("\n", 1)[0]):
         return "pubtator"
     if suffix not in _SUFFIXES and head[:1] in ("{", "["):
-        return _json_form(head, suffix)
+        return _json_form(data, head)
     if path.with_suffix(".ann").is_file() and suffix == ".txt":
         raise InputError(f"{path} has an .ann beside it; give the folder {path.parent}")
     return _SUFFIXES.get(suffix, "conll")
@@ -122,9 +139,25 @@ def _xml_form(data: bytes, path: Path) -> str:
     raise InputError(f"{path} is XML, but neither BioC nor SourceData, so no mentions are in it")
 
 
-def _json_form(head: str, suffix: str) -> str:
-    keys = set(_KEYS.findall(head.split("\n", 1)[0] if suffix in (".jsonl", ".ndjson") else head))
+def _json_form(data: bytes, head: str) -> str:
+    found = list(islice(_objects(data), _OBJECTS))
+    # An object that is too long to be looked at whole begins with the keys that matter.
+    keys = {key for each in found for key in each} if found else set(_KEYS.findall(head))
     if keys & {"documents", "PubTator3"}:
         return "bioc"
     of_rows = set(WORDS[:1]) | {"ner_tags"} | set(SPANS[:2])
     return "table" if head[0] == "[" or (keys & of_rows and "mentions" not in keys) else "jsonl"
+
+
+def _objects(data: bytes) -> Iterator[dict[str, Any]]:
+    """The objects that JSON begins with: lines of them, a list, or the list that an object has as its "data"."""
+    text = data[:_HEAD_OF_JSON].decode("utf-8", "replace")
+    place = 1 if text.startswith("[") else 0
+    decoder = json.JSONDecoder()
+    while begin := _CONTENT.search(text, place):
+        try:
+            each, place = decoder.raw_decode(text, begin.start())
+        except (ValueError, RecursionError):  # the end, or what the reader will name
+            return
+        rows = each.get("data") if isinstance(each, dict) and "text" not in each else None
+        yield from (row for row in (rows if isinstance(rows, list) else [each]) if isinstance(row, dict))

@@ -16,6 +16,8 @@ from biolm.errors import InputError
 from biolm.mentions import Document, Mention, Part
 
 _KEYS = {"id", "text", "mentions", "parts", "words"}
+_ELSEWHERE = ("spans", "entities")
+"""Where rows of data sets have their mentions: such a row among ours would lose them."""
 _MENTION_KEYS = {"start", "end", "type", "text", "score", "attributes"}
 _WANTED = 'give {"id": "1", "text": "BRCA1", "mentions": [{"start": 0, "end": 5, "type": "GENE"}]} a line'
 
@@ -34,7 +36,7 @@ def read_json_lines(
             here = f"{where}, line {number}"
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise InputError(f"{here} is no JSON: {error}; {_WANTED}") from None
             yield document_of_json(row, f"{name}:{number}", where=here, counts=counts)
 
@@ -46,6 +48,10 @@ def document_of_json(
     counts = Counter() if counts is None else counts
     if not isinstance(row, dict) or not isinstance(row.get("text"), str):
         raise InputError(f"{where}: no object with a text; {_WANTED}")
+    if not row.get("mentions") and (other := next((key for key in _ELSEWHERE if row.get(key)), None)):
+        raise InputError(
+            f"{where}: mentions in {other!r}, but none in 'mentions'; give them as the form has them: {_WANTED}"
+        )
     for key in row.keys() - _KEYS:
         counts[f"keys {key!r} ignored"] += 1
     text: str = row["text"]

@@ -16,6 +16,8 @@ from biolm.mentions import Document, Mention, Part
 
 TEXT_LINE = re.compile(r"([^|\t]+)\|([ta])\|(.*)", re.DOTALL)
 RELATIONS = "relations ignored"
+_DIGITS = 18
+"""Of an offset, at most; `int` raises from 4,301 on."""
 _WANTED = "give id|t|title, id|a|abstract, and mentions as id, start, end, text, type in tabs"
 
 
@@ -84,7 +86,12 @@ def read_pubtator(text: str, *, where: str, counts: Counter[str] | None = None) 
 
 
 def _mention(columns: list[str], text: str, here: str, counts: Counter[str]) -> Mention:
-    if len(columns) < 5 or not columns[2].isdecimal() or not columns[4].strip():
+    offsets = columns[1:3]
+    if (
+        len(columns) < 5
+        or not all(offset.isdecimal() and len(offset) <= _DIGITS for offset in offsets)
+        or not columns[4].strip()
+    ):
         raise InputError(f"{here}: no mention with start, end, text and type; {_WANTED}")
     start, end = fitted(text, int(columns[1]), int(columns[2]), columns[3], where=here, counts=counts)
     known = {"identifier": columns[5] if len(columns) > 5 else "", "more": "\t".join(columns[6:])}

@@ -1,7 +1,7 @@
 """Rows of data sets, as people put them at the Hub: words with tags, or texts with spans."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from biolm.annotations.files import checked, fitted
@@ -33,17 +33,20 @@ def documents_of_rows(
 ) -> Iterator[Document]:
     """A document for each (where, row): of its `tokens` and `ner_tags`, or its `text` and `spans` (or `entities`, ...).
 
-    Spans are objects with start, end and label, or [start, end, label]; texts without such a column have no mentions.
-    `names`: of a column's numbers, as the data set says them; `labels`: those to take instead. An id that is not there
-    is "name:row". Raises InputError where columns are missing, numbers have no name, or spans are not in the text.
+    Which columns there are, all rows say together: one of JSON leaves out what it does not have. Spans are objects with
+    start, end and label, or [start, end, label]; texts without such a column have no mentions. `names`: of a column's
+    numbers, as the data set says them; `labels`: those to take instead. An id that is not there is "name:row". Raises
+    InputError where columns are missing, numbers have no name, or spans are not in the text.
     """
     counts = Counter() if counts is None else counts
     found = list(enumerate(rows, 1))
     if not found:
         return
-    where, first = found[0][1]
-    words, tags = _column(first, WORDS), _column(first, TAGS)
+    where = found[0][1][0]
+    columns = dict.fromkeys(column for _, (_, row) in found for column in row)
+    words, tags = _column(columns, WORDS), _column(columns, TAGS)
     if words and tags:
+        _count_columns(columns, {"id", words, tags}, counts)
         known = labels or (names or {}).get(tags)
         tagged = [
             (number, here, row, _tagged(row, words, tags, known, here)) for number, (here, row) in found
@@ -51,7 +54,9 @@ def documents_of_rows(
         try:
             scheme = scheme or scheme_of(row_tags for *_, (_, row_tags) in tagged)
         except ValueError as error:
-            raise InputError(f"{where}, column {tags}: {error}; name its scheme if they are meant") from None
+            raise InputError(
+                f"{where}, column {tags}: {error}; give a tag for each word, such as B-Gene, I-Gene and O"
+            ) from None
         for number, here, row, (row_words, row_tags) in tagged:
             if not row_words:
                 counts[EMPTY] += 1
@@ -62,20 +67,34 @@ def documents_of_rows(
             )
             yield checked(made, here)
         return
-    spans = _column(first, SPANS)
-    if "text" not in first:
-        raise InputError(f"{where} has the columns {', '.join(map(str, first)) or 'none'}; {_WANTED}")
-    for column in first.keys() - {"id", "text", spans}:
-        counts[f"columns {column!r} ignored"] += 1
+    if "text" not in columns:
+        raise InputError(f"{where} has the columns {', '.join(map(str, columns)) or 'none'}; {_WANTED}")
+    _count_columns(columns, {"id", "text", *SPANS}, counts)
     for number, (here, row) in found:
-        if spans is None:
-            counts[WITHOUT_SPANS] += 1
+        spans = _column_of_spans(row, counts)
         known = labels or (names or {}).get(spans or "")
         yield _document_of_spans(row, spans, known, _id(row, name, number), here, counts)
 
 
 def _column(row: Row, wanted: Sequence[str]) -> str | None:
     return next((column for column in wanted if column in row), None)
+
+
+def _count_columns(columns: Iterable[str], known: Container[str], counts: Counter[str]) -> None:
+    for column in columns:
+        if column not in known:
+            counts[f"columns {column!r} ignored"] += 1
+
+
+def _column_of_spans(row: Row, counts: Counter[str]) -> str | None:
+    """Where a row has its spans: the first of those columns that is not empty."""
+    there = [column for column in SPANS if column in row]
+    # Older data sets have an object of lists.
+    full = [c for c in there if (any(row[c].values()) if isinstance(row[c], dict) else row[c])]
+    counts[WITHOUT_SPANS] += not there
+    for other in full[1:]:
+        counts[f"rows with spans in {full[0]!r}, whose {other!r} were ignored"] += 1
+    return next(iter(full or there), None)
 
 
 def _id(row: Row, name: str, number: int) -> str:
@@ -117,7 +136,9 @@ def _document_of_spans(
         raise InputError(f"{here}: no text; {_WANTED}")
     mentions = []
     try:
-        spans = [(*_of_span(span), _said(span)) for span in _spans(row.get(column) if column else None)]
+        spans = [
+            (*_of_span(span, counts), _said(span)) for span in _spans(row.get(column) if column else None)
+        ]
     except (TypeError, ValueError, KeyError) as error:
         raise InputError(
             f"{here}: a span in {column} without start, end and label ({error}); {_WANTED}"
@@ -135,12 +156,14 @@ def _spans(value: Any) -> list[Any]:
     return list(value or ())
 
 
-def _of_span(span: Any) -> tuple[int, int, Any]:
+def _of_span(span: Any, counts: Counter[str]) -> tuple[int, int, Any]:
     if isinstance(span, dict):
         key = _column(span, TYPE_KEYS)
         if key is None:
             raise KeyError("no label")
         start, end, label = span["start"], span["end"], span[key]
+        for other in span.keys() - {"start", "end", "text", key}:
+            counts[f"keys {other!r} of spans ignored"] += 1
     else:
         start, end, label = span[:3]
     if type(start) is not int or type(end) is not int:

@@ -35,7 +35,7 @@ def parquet_rows(path: Path) -> tuple[Rows, Names]:
         said = (table.schema_arrow.metadata or {}).get(_FEATURES, b"{}")
         features = json.loads(said).get("info", {}).get("features")
         rows = [row for batch in table.iter_batches() for row in batch.to_pylist()]
-    except (pa.ArrowException, OSError, ValueError, AttributeError) as error:
+    except (pa.ArrowException, OSError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is no Parquet file: {first_line(error)}; fetch it again") from None
     return _numbered(rows, str(path)), class_names(features)
 
@@ -48,7 +48,7 @@ def json_rows(text: str, where: str) -> Rows:
     if text.lstrip()[:1] == "[" or '"data"' in text[:200]:
         try:
             found = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         found = found.get("data") if isinstance(found, dict) else found
         if isinstance(found, list):
@@ -61,7 +61,7 @@ def _json_lines(text: str, where: str) -> Rows:
         if line.strip():
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise InputError(
                     f"{where}, line {number} is no JSON: {error}; give an object a line"
                 ) from None
@@ -104,7 +104,7 @@ def saved_splits(folder: Path) -> list[str]:
     """The splits in a folder of several that the datasets library saved. Raises InputError where it is damaged."""
     try:
         return [str(name) for name in json.loads((folder / SAVED[1]).read_bytes())["splits"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{folder / SAVED[1]} names no splits ({error}); save the data set again") from None
 
 

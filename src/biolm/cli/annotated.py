@@ -19,9 +19,14 @@ def types_option(command: Callable[..., Any]) -> Callable[..., Any]:
         "--types",
         default="",
         metavar="NAME,...",
-        callback=lambda _context, _parameter, value: tuple(part for part in value.split(",") if part),
+        callback=lambda _context, _parameter, value: names_in(value),
         help="Only mentions of these types.  [default: all]",
     )(command)
+
+
+def names_in(words: str) -> tuple[str, ...]:
+    """Names separated by commas."""
+    return tuple(part.strip() for part in words.split(",") if part.strip())
 
 
 def spacing_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -43,11 +48,12 @@ def read_annotated(
     spacing: str = "reconstructed",
     labels: Sequence[str] | None = None,
     types: Sequence[str] = (),
+    all_types: bool = False,
     say: bool = True,
 ) -> "list[Document]":
     """The documents of a file or folder, with the mentions of `types` (all where none are named).
 
-    What the file held besides is `say`d. Raises InputError, also where a type does not occur.
+    What the file held besides is `say`d. Raises InputError, with `all_types` also where one does not occur.
     """
     from dataclasses import replace
 
@@ -59,7 +65,7 @@ def read_annotated(
     if types:
         there = {mention.type for document in documents for mention in document.mentions}
         absent = [name for name in types if name not in there]
-        if absent:
+        if absent and all_types:
             raise InputError(
                 f"{path} has no mentions of the type {absent[0]}; it has {', '.join(sorted(there)) or 'none at all'}"
             )

@@ -1,12 +1,13 @@
 """`biolm finetune`: annotated documents and a base in; a measured, described tagger out."""
 
 import logging
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from biolm.cli.annotated import spacing_option, types_option
+from biolm.cli.annotated import names_in, spacing_option, types_option
 from biolm.cli.options import LocalPath, progress_for, quiet_option
 from biolm.cli.settings import given, settings_options
 from biolm.errors import ConfigError, InputError
@@ -108,7 +109,7 @@ def finetune(
     wanted = task_of(task)
     if types and wanted.types:
         raise ConfigError(f"the task {wanted.name} says itself which types are looked for; leave --types out")
-    names = tuple(labels.split(",")) if labels else None
+    names = names_in(labels) if labels else None
     with join_ranks(config.device) as ranks:
         progress = progress_for(quiet or not ranks.first)
         if not ranks.first:
@@ -125,6 +126,7 @@ def finetune(
                 spacing=spacing,
                 labels=names,
                 types=types,
+                all_types=split == "train",
                 say=ranks.first,
             )
 
@@ -153,9 +155,13 @@ def finetune(
                 ranks=ranks,
                 tokenizer=tokenizer,
             )
+        lost: Counter[str] = Counter()
+        test_examples = list(examples(measured, wanted, lost))
+        for why, count in lost.items():
+            logging.getLogger(__name__).warning("of the test mentions %s are %s", f"{count:,}", why)
         results = finetune_seeds(
             data,
-            list(examples(measured, wanted)),
+            test_examples,
             base,
             out,
             config,

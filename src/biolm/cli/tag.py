@@ -15,7 +15,7 @@ from biolm.errors import ConfigError
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from biolm.mentions import Document
+    from biolm.mentions import Document, Mention
     from biolm.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ COLOURS = (
     "form",
     type=click.Choice(["text", "jsonl", "pubtator", "bioc", "brat", "conll"]),
     default=None,
-    help="Layout of the result.  [default: text on a terminal, else jsonl]",
+    help="Layout of the result.  [default: what OUT's ending names; text on a terminal, else jsonl]",
 )
 @click.option(
     "--out",
@@ -67,7 +67,10 @@ COLOURS = (
 )
 @click.option("--split", default=None, help="Split of a corpus or a folder of annotated files.")
 @click.option(
-    "--min-score", type=click.FloatRange(0, 1), default=0.0, help="Leave out mentions less sure than this."
+    "--min-score",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    help="Leave out mentions and roles less sure than this.",
 )
 @click.option(
     "--device",
@@ -108,16 +111,21 @@ def tag(
 ) -> None:
     """Find the mentions in texts: words on the command line, text files, JATS or PubMed XML, corpora, annotated files.
 
+    Of papers the title, the main abstract and the figure legends are read.
+
     MODEL is a token-classification folder (`biolm finetune` makes one) or a Hub name. With --panels and --roles, a
     legend's panels are found first, then the entities in each, then their roles. Without texts, standard input is read.
     """
-    from biolm.cli.tag_inputs import documents_of, stdout_is_a_terminal
+    from biolm.cli.tag_inputs import Inputs, said
     from biolm.tagging.chain import Chain
     from biolm.tagging.tagger import Tagger
 
-    form = form or ("text" if out is None and stdout_is_a_terminal() else "jsonl")
+    form = form or _form_for(out)
     if form == "text" and out is not None:
         raise ConfigError("--to text is for the terminal; give another layout with --out, such as --to jsonl")
+    if out is not None and (not out.name or (out.is_dir() and form != "brat")):
+        raise ConfigError(f"--out {out} is a folder, and {form} is one file; name the file")
+    documents = Inputs(texts or ("-",), lines=lines, form=given, split=split)
     progress = progress_for(quiet)
     taggers = [
         Tagger.load(name, device=device, precision=precision, max_row_tokens=max_row_tokens)
@@ -129,18 +137,34 @@ def tag(
         if not tagger.task.hidden:
             raise ConfigError(f"--roles {name} tells no roles: its task is {tagger.task.name}")
     together = Chain(taggers)
-    documents = documents_of(texts or ("-",), lines=lines, form=given, split=split)
+    taken: Iterable[Document] = documents
     if together.needs_entities:
-        documents = _with_entities(documents, taggers[0].task.hidden)
-    found = _counted(_sure(together.tag(documents), min_score), progress if out is not None else None)
+        taken = _with_entities(taken, taggers[0].task.hidden)
+    found = _counted(_sure(together.tag(taken), min_score), progress if out is not None else None)
     if form == "text":
         _print(found)
+        _say_left_out(said(documents.counts.items()))
         return
     from biolm.annotations.write import write_documents
 
     lost = write_documents(found, out if out is not None else sys.stdout, form)
     for why, count in lost.items():
         logger.warning("%s: %s", why, f"{count:,}")
+    _say_left_out(said(documents.counts.items()))
+
+
+def _form_for(out: Path | None) -> str:
+    """The layout that a file's ending names; on a terminal text, else JSON lines."""
+    if out is None:
+        return "text" if sys.stdout.isatty() else "jsonl"
+    return {".pubtator": "pubtator", ".conll": "conll", ".tsv": "conll", ".json": "bioc"}.get(
+        Path(out.name.removesuffix(".gz")).suffix.lower(), "jsonl"
+    )
+
+
+def _say_left_out(words: str) -> None:
+    if words:
+        logger.warning("of the input: %s", words)
 
 
 _LOOKED_AT = 1000
@@ -164,7 +188,18 @@ def _sure(documents: "Iterable[Document]", least: float) -> "Iterator[Document]"
 
     for document in documents:
         kept = tuple(each for each in document.mentions if each.score is None or each.score >= least)
-        yield replace(document, mentions=kept)
+        yield replace(document, mentions=tuple(_with_sure_role(each, least) for each in kept))
+
+
+def _with_sure_role(mention: "Mention", least: float) -> "Mention":
+    """The mention, without a role that is less sure."""
+    from dataclasses import replace
+
+    told = mention.attributes.get("role_score")
+    if told is None or float(told) >= least:
+        return mention
+    own = {name: value for name, value in mention.attributes.items() if name not in ("role", "role_score")}
+    return replace(mention, attributes=own)
 
 
 def _counted(documents: "Iterable[Document]", progress: "Progress | None") -> "Iterator[Document]":
@@ -211,7 +246,7 @@ def coloured(document: "Document", colours: dict[str, str]) -> "Text":
         if mention.start in panels:
             text.append("▌", style="bold")
         colour = colours.setdefault(mention.type, COLOURS[len(colours) % len(COLOURS)])
-        text.append(document.surface(mention), style=f"bold {colour}")
+        text.append(_printable(document.surface(mention)), style=f"bold {colour}")
         role = mention.attributes.get("role")
         text.append(f"[{mention.type}{':' + role if role else ''}]", style=f"dim {colour}")
         at = mention.end
@@ -222,6 +257,15 @@ def coloured(document: "Document", colours: dict[str, str]) -> "Text":
 def _plain(text: "Text", whole: str, start: int, end: int, panels: set[int]) -> None:
     """Words outside mentions, with a bar where a panel begins."""
     for panel in sorted(place for place in panels if start <= place < end):
-        text.append(whole[start:panel]).append("▌", style="bold")
+        text.append(_printable(whole[start:panel])).append("▌", style="bold")
         start = panel
-    text.append(whole[start:end])
+    text.append(_printable(whole[start:end]))
+
+
+def _printable(text: str) -> str:
+    """A text without what could move a terminal's cursor or change its title."""
+    import unicodedata
+
+    return "".join(
+        "�" if unicodedata.category(letter) == "Cc" and letter not in "\n\t" else letter for letter in text
+    )

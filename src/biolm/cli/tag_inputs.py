@@ -1,7 +1,8 @@
 """What `biolm tag` is given, as documents: words on the command line, texts, papers, corpora, annotated files."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,120 +15,201 @@ if TYPE_CHECKING:
     from biolm.records import Article
 
 TEXTS = (".txt", ".text", ".md", "")
-PAPERS = (".xml", ".nxml", ".tar", ".tgz", ".zip", ".meca")
-_LONGEST_NAME = 255
+ARCHIVES = (".tar", ".tgz", ".zip", ".meca")
+ENDINGS = frozenset(
+    {
+        ".txt",
+        ".text",
+        ".md",
+        ".tar",
+        ".tgz",
+        ".zip",
+        ".meca",
+        ".xml",
+        ".nxml",
+        ".tsv",
+        ".conll",
+        ".iob",
+        ".iob2",
+        ".bio",
+        ".bioes",
+        ".iobes",
+        ".bilou",
+        ".pubtator",
+        ".json",
+        ".jsonl",
+        ".ndjson",
+        ".parquet",
+        ".ann",
+        ".csv",
+        ".pdf",
+    }
+)
+"""By which a word that names nothing is known as a path that is not there."""
+NOTHING_TO_TAG = "articles without title, abstract and figure legend"
+UNREADABLE = "unreadable"
+Documents = Callable[[], Iterator[Document]]
 
 
-def documents_of(
-    arguments: Sequence[str], *, lines: bool, form: str | None, split: str | None
-) -> Iterator[Document]:
-    """The documents of all arguments, one at a time. One that is no path is a text; "-" is standard input.
+class Inputs:
+    """The documents of all arguments, one at a time, each with an id of its own.
 
-    `lines`: each line of a text file is a document. Raises InputError for what cannot be read.
+    An argument that is no path is a text; "-" is standard input. Of papers the title, the main abstract and the figure
+    legends are read.
     """
-    for number, argument in enumerate(arguments, 1):
-        path = _path(argument)
+
+    def __init__(self, arguments: Sequence[str], *, lines: bool, form: str | None, split: str | None) -> None:
+        """`lines`: each line of a text is a document. `form`: of annotated files, standard input among them.
+
+        Raises InputError at once for a path that does not exist, an empty text, or an option that nothing could follow.
+        """
+        self.counts: Counter[str] = Counter()
+        """What was left out or renamed, by reason; whole when all documents were taken."""
+        self._lines, self._form, self._split = lines, form, split
+        self._followed: set[str] = set()
+        self._sources = [self._source(argument, number) for number, argument in enumerate(arguments, 1)]
+        for option, wanted in (("--lines", lines), ("--split", split)):
+            if wanted and option not in self._followed:
+                raise InputError(f"{option} has no meaning for {' '.join(arguments)[:80]}; leave it out")
+
+    def __iter__(self) -> Iterator[Document]:
+        """The documents. Raises InputError for what cannot be read."""
+        from biolm.annotations.files import unique
+
+        return unique((document for source in self._sources for document in source()), self.counts)
+
+    def _source(self, argument: str, number: int) -> Documents:
         if argument == "-":
-            yield from _texts(sys.stdin.read(), "stdin", lines=lines)
-        elif path is None:
-            if looks_like_path(argument):
-                raise InputError(f"{argument} does not exist; check the path (a text needs a space in it)")
-            yield Document(f"text-{number}", argument)
-        else:
-            yield from _of_path(path, lines=lines, form=form, split=split)
+            self._followed.add("--lines")
+            return self._of_stdin
+        path = _path(argument)
+        if path is not None:
+            return self._of_path(path)
+        if not argument.strip():
+            raise InputError(f"the text of argument {number} is empty; give one, or - for standard input")
+        if looks_like_path(argument):
+            raise InputError(
+                f"{argument} does not exist; check the path (a text of one word: put it into a file)"
+            )
+        return lambda: iter([Document(f"text-{number}", argument)])
+
+    def _of_stdin(self) -> Iterator[Document]:
+        if self._form is not None:
+            raise InputError(
+                "--from is for files, and standard input is read as text; write it to a file first"
+            )
+        data = sys.stdin.buffer.read()
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"standard input is no UTF-8 ({error.reason}); convert it, e.g. with `iconv`"
+            ) from None
+        yield from self._texts(text, "stdin")
+
+    def _of_path(self, path: Path) -> Documents:
+        from biolm.annotations.read import splits_in
+        from biolm.artifacts import kind_of
+
+        suffix = _suffix(path)
+        if path.is_dir() and kind_of(path) == "corpus":
+            self._followed.add("--split")
+            return lambda: _of_corpus(path, self._split)
+        if path.is_dir() and splits_in(path):
+            self._followed.add("--split")
+            return lambda: self._annotated(path, self._form, self._split)
+        if self._form is not None:
+            return lambda: self._annotated(path, self._form, None)
+        found = _annotated_form(path)
+        if path.is_file() and suffix in TEXTS and found is None:
+            self._followed.add("--lines")
+            return lambda: self._texts(_read(path), path.name)
+        if found is not None:
+            return lambda: self._annotated(path, found, None)
+        return lambda: self._of_papers(path)
+
+    def _annotated(self, path: Path, form: str | None, split: str | None) -> Iterator[Document]:
+        from biolm.cli.annotated import read_annotated
+
+        yield from read_annotated(path, form=form, split=split)
+
+    def _texts(self, text: str, name: str) -> Iterator[Document]:
+        from biolm.annotations.files import lines_of
+
+        if not self._lines:
+            yield Document(name, text)
+            return
+        for number, line in lines_of(text):
+            if line.strip():
+                yield Document(f"{name}:{number}", line)
+
+    def _of_papers(self, path: Path) -> Iterator[Document]:
+        """A document for each article, its title, abstract and legends being parts."""
+        from biolm.records import Article, Unreadable
+        from biolm.sources.shards import read_source
+        from biolm.sources.xml import Unusable
+
+        found = 0
+        try:
+            for record in read_source(path):
+                if isinstance(record, Unreadable):
+                    self.counts[UNREADABLE] += 1
+                    click.echo(f"biolm: {record.source}: {record.reason}; left out", err=True)
+                elif isinstance(record, Article):
+                    document = document_of(record)
+                    self.counts[NOTHING_TO_TAG] += document is None
+                    if document is not None:
+                        found += 1
+                        yield document
+        except Unusable as error:
+            raise InputError(f"{path} {error.reason}; {error.remedy}") from None
+        if not found:
+            raise InputError(f"{path} holds no article with a title, an abstract or a figure legend")
 
 
 def looks_like_path(argument: str) -> bool:
-    """Whether an argument that names nothing was meant as a path: no white space, and a slash or an ending."""
-    return not any(letter.isspace() for letter in argument) and (
-        argument.startswith(("/", "./", "../", "~"))
-        or Path(argument).suffix.lower() in (*TEXTS[:-1], *PAPERS)
-    )
+    """Whether an argument that names nothing was meant as a path: one word with a known ending, or in a folder."""
+    if any(letter.isspace() for letter in argument):
+        return False
+    folder = argument.partition("/")[0]
+    in_folder = "/" in argument and (not folder or folder in (".", "..", "~") or Path(folder).is_dir())
+    return in_folder or _suffix(Path(argument)) in ENDINGS
+
+
+def _suffix(path: Path) -> str:
+    return Path(path.name.lower().removesuffix(".gz")).suffix
 
 
 def _path(argument: str) -> Path | None:
-    if len(argument.encode()) > 16 * _LONGEST_NAME or "\0" in argument:
+    if not argument.strip() or "\0" in argument:
         return None
     try:
         path = Path(argument).expanduser()
         return path if path.exists() else None
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError, ValueError):
         return None  # a text longer than a name may be
 
 
-def _of_path(path: Path, *, lines: bool, form: str | None, split: str | None) -> Iterator[Document]:
-    from biolm.artifacts import kind_of
-
-    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
-    if form is not None:
-        yield from _annotated(path, form, split)
-    elif path.is_dir() and kind_of(path) == "corpus":
-        yield from _of_corpus(path, split)
-    elif path.is_file() and suffix in TEXTS and not _is_annotated(path):
-        yield from _texts(_read(path), path.name, lines=lines)
-    elif _is_annotated(path):
-        yield from _annotated(path, None, split)
-    elif path.is_file() and suffix in (".parquet", ".jsonl", ".json"):
-        yield from _annotated(path, "table" if suffix == ".parquet" else None, split)
-    else:
-        yield from _of_papers(path)
-
-
-def _is_annotated(path: Path) -> bool:
-    """Whether a file shows a form of annotated documents that cannot be mistaken."""
+def _annotated_form(path: Path) -> str | None:
+    """The form of a file or folder of annotated documents; None where it is none, or a text that may look like one."""
     from biolm.annotations.read import form_of
 
-    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
-    if suffix in PAPERS[2:]:
-        return False
+    suffix = _suffix(path)
+    if suffix in ARCHIVES:
+        return None
     try:
         found = form_of(path)
     except InputError:
-        return False
-    return found != "conll" or suffix not in TEXTS
-
-
-def _annotated(path: Path, form: str | None, split: str | None) -> Iterator[Document]:
-    from biolm.cli.annotated import read_annotated
-
-    yield from read_annotated(path, form=form, split=split)
-
-
-def _texts(text: str, name: str, *, lines: bool) -> Iterator[Document]:
-    if not lines:
-        yield Document(name, text)
-        return
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip():
-            yield Document(f"{name}:{number}", line)
+        return None
+    # A text may begin with "[" or have a tab somewhere: of those only what cannot be mistaken is no text.
+    mistakable = ("conll", "table", "jsonl")
+    return None if path.is_file() and suffix in TEXTS and found in mistakable else found
 
 
 def _read(path: Path) -> str:
     from biolm.annotations.files import read_text
 
     return read_text(path)
-
-
-def _of_papers(path: Path) -> Iterator[Document]:
-    """A document for each article, its title, abstracts and legends being parts."""
-    from biolm.records import Article, Unreadable
-    from biolm.sources.shards import read_source
-    from biolm.sources.xml import Unusable
-
-    found = 0
-    try:
-        for record in read_source(path):
-            if isinstance(record, Unreadable):
-                click.echo(f"biolm: {record.source}: {record.reason}; left out", err=True)
-            elif isinstance(record, Article):
-                document = document_of(record)
-                if document is not None:
-                    found += 1
-                    yield document
-    except Unusable as error:
-        raise InputError(f"{path} {error.reason}; {error.remedy}") from None
-    if not found:
-        raise InputError(f"{path} holds no article with a title, an abstract or a figure legend")
 
 
 def document_of(article: "Article") -> Document | None:
@@ -171,6 +253,6 @@ def _passage(row: dict[str, Any], name: str) -> Document:
     return Document(f"{name}:{row['pmid'] or row['pmcid'] or ''}", row["text"], parts=(part,))
 
 
-def stdout_is_a_terminal() -> bool:
-    """Whether people see what is printed."""
-    return sys.stdout.isatty()
+def said(counts: "Iterable[tuple[str, int]]") -> str:
+    """What was left out or renamed, for people; empty for nothing."""
+    return ", ".join(f"{count:,} {why}" for why, count in counts if count)

@@ -48,8 +48,8 @@ class Chain:
     def tag(self, documents: Iterable[Document]) -> Iterator[Document]:
         """Each document with what the taggers find, in place of the mentions it had.
 
-        Parts are tagged by themselves (a document without parts is one), panels too: where there is a tagger of panels
-        those that it finds in legends, else those that the document has. Without a tagger of entities, a
+        Legends are tagged by themselves (a document without parts is one), panels too: where there is a tagger of
+        panels those that it finds in legends, else those that the document has. Without a tagger of entities, a
         document's own mentions are the entities whose roles are told; all of them are kept, those across the border
         of a panel or part without a role.
         """
@@ -59,9 +59,7 @@ class Chain:
 
     def _block(self, documents: list[Document]) -> Iterator[Document]:
         parts = [
-            (number, part)
-            for number, document in enumerate(documents)
-            for part in document.parts or (Part(0, len(document.text), LEGENDS[0]),)
+            (number, part) for number, document in enumerate(documents) for part in self._parts(document)
         ]
         found: list[list[Mention]] = [[] for _ in documents]
         panels = self._find_panels(documents, parts)
@@ -84,6 +82,22 @@ class Chain:
             found[number] += self._carried(document, found[number])
         for document, mentions in zip(documents, found, strict=True):
             yield replace(document, mentions=in_order(mentions))
+
+    def _parts(self, document: Document) -> list[Part]:
+        """The legends of a document where panels are a matter, and what lies between them; else all of it, as training
+        saw it."""
+        if not document.parts:
+            return [Part(0, len(document.text), LEGENDS[0])]
+        legends = [part for part in document.parts if part.name in LEGENDS]
+        found, at = [], 0
+        for part in sorted(legends, key=lambda each: each.start):
+            if part.start > at:
+                found.append(Part(at, part.start, ""))
+            found.append(part)
+            at = max(at, part.end)
+        if at < len(document.text):
+            found.append(Part(at, len(document.text), ""))
+        return found
 
     def _carried(self, document: Document, found: Sequence[Mention]) -> list[Mention]:
         """What of a document's own mentions stays: panels that nobody looked for, entities that no stretch holds."""
