@@ -72,6 +72,21 @@ def test_a_tagger_comes_with_its_card_and_scores(out: Path):
     assert ModelCard(card).data.eval_results
 
 
+def test_types_can_be_called_one(
+    files: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(speed, "matmul_peak", lambda *_, seconds: 1e11)
+    run(
+        *("finetune", str(files / "train.conll"), "--as-type", "ENTITY", "--base", str(tiny_bert), "--quiet"),
+        *("--out", str(tmp_path / "out"), "--epochs", "1", "--dev-share", "0.2"),
+    )
+    labels = json.loads((tmp_path / "out/model/config.json").read_text())["id2label"]
+    assert list(labels.values()) == ["O", "B-ENTITY", "I-ENTITY"]
+    card = (tmp_path / "out/model/README.md").read_text()
+    assert "to find ENTITY on " in card
+    assert "windows (1.0 passes)" in card
+
+
 def test_seeds_are_summed_up(files: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(speed, "matmul_peak", lambda *_, seconds: 1e11)
     command = (

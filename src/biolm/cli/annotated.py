@@ -24,6 +24,16 @@ def types_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def as_type_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--as-type`: handed on as `as_type`."""
+    return click.option(
+        "--as-type",
+        default=None,
+        metavar="NAME",
+        help="Call all mentions (of --types) so: four kinds of diseases become one.",
+    )(command)
+
+
 def names_in(words: str) -> tuple[str, ...]:
     """Names separated by commas."""
     return tuple(part.strip() for part in words.split(",") if part.strip())
@@ -49,11 +59,13 @@ def read_annotated(
     labels: Sequence[str] | None = None,
     types: Sequence[str] = (),
     all_types: bool = False,
+    as_type: str | None = None,
     say: bool = True,
 ) -> "list[Document]":
     """The documents of a file or folder, with the mentions of `types` (all where none are named).
 
-    What the file held besides is `say`d. Raises InputError, with `all_types` also where one does not occur.
+    `as_type`: what they are called instead of their types. What the file held besides is `say`d. Raises InputError, with
+    `all_types` also where one does not occur.
     """
     from dataclasses import replace
 
@@ -71,6 +83,11 @@ def read_annotated(
             )
         documents = [
             replace(document, mentions=tuple(each for each in document.mentions if each.type in types))
+            for document in documents
+        ]
+    if as_type is not None:
+        documents = [
+            replace(document, mentions=tuple(replace(each, type=as_type) for each in document.mentions))
             for document in documents
         ]
     if say:

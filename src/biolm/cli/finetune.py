@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from biolm.cli.annotated import names_in, spacing_option, types_option
+from biolm.cli.annotated import as_type_option, names_in, spacing_option, types_option
 from biolm.cli.options import LocalPath, progress_for, quiet_option
 from biolm.cli.settings import given, settings_options
 from biolm.errors import ConfigError, InputError
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     help="any (all types of TRAIN), NER, PANELIZATION, GENEPROD_ROLES or SMALL_MOL_ROLES.",
 )
 @types_option
+@as_type_option
 @spacing_option
 @click.option(
     "--labels",
@@ -80,6 +81,7 @@ def finetune(
     test: Path | None,
     task: str,
     types: tuple[str, ...],
+    as_type: str | None,
     spacing: str,
     labels: str | None,
     seeds: int,
@@ -107,8 +109,11 @@ def finetune(
     from biolm.training.ranks import join_ranks
 
     wanted = task_of(task)
-    if types and wanted.types:
-        raise ConfigError(f"the task {wanted.name} says itself which types are looked for; leave --types out")
+    if (types or as_type) and wanted.types:
+        option = "--types" if types else "--as-type"
+        raise ConfigError(
+            f"the task {wanted.name} says itself which types are looked for; leave {option} out"
+        )
     names = names_in(labels) if labels else None
     with join_ranks(config.device) as ranks:
         progress = progress_for(quiet or not ranks.first)
@@ -127,6 +132,7 @@ def finetune(
                 labels=names,
                 types=types,
                 all_types=split == "train",
+                as_type=as_type,
                 say=ranks.first,
             )
 
