@@ -64,8 +64,8 @@ def read_annotated(
 ) -> "list[Document]":
     """The documents of a file or folder, with the mentions of `types` (all where none are named).
 
-    `as_type`: what they are called instead of their types. What the file held besides is `say`d. Raises InputError, with
-    `all_types` also where one does not occur.
+    `as_type`: what they are called instead of their types. What the file held besides is `say`d. Raises InputError,
+    with `all_types` also where one does not occur.
     """
     from dataclasses import replace
 
