@@ -129,3 +129,15 @@ def test_a_file_that_is_not_there_is_named(files: list[str], tmp_path: Path):
     result = CliRunner().invoke(score_mentions, [files[0], str(tmp_path / "none.jsonl")])
     assert result.exit_code
     assert "none.jsonl" in str(result.exception) + result.output
+
+
+def test_files_without_ids_of_their_own_are_compared_in_their_order(tmp_path: Path):
+    (tmp_path / "gold.tsv").write_text("p53\tB-GENE\nbinds\tO\n\ncells\tO\nSTAT3\tB-GENE\n")
+    (tmp_path / "found.tsv").write_text("p53\tB-GENE\nbinds\tO\n\ncells\tO\nSTAT3\tO\n")
+    (tmp_path / "other.tsv").write_text("p53\tB-GENE\nbinds\tO\n\ncell\tO\nSTAT3\tO\n")
+    arguments = [str(tmp_path / "gold.tsv"), str(tmp_path / "found.tsv"), "--json"]
+    scores = json.loads(CliRunner().invoke(score_mentions, arguments).stdout)
+    assert scores["strict"]["micro"]["gold"] == 2
+    assert scores["strict"]["micro"]["correct"] == 1
+    refused = CliRunner().invoke(score_mentions, [arguments[0], str(tmp_path / "other.tsv")])
+    assert isinstance(refused.exception, InputError)

@@ -1,6 +1,7 @@
 """`biolm score-mentions`: how well predicted mentions agree with gold ones, for people or as JSON."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,8 @@ def score_mentions(
 ) -> None:
     """Score the mentions of PREDICTED against those of GOLD: the same documents, by id, with the same texts.
 
+    Files that have no ids of their own (CoNLL), whose documents are named by the files, are compared in their order.
+
     A mention is right where start, end and type are the same; other readings, from the span alone to any overlap, stand
     beside. Brackets: 95 % intervals by the bootstrap over documents.
     """
@@ -78,8 +81,8 @@ def score_mentions(
 
     golden = documents_of(gold, form_gold)
     known = names_in(documents_of(train, form_gold)) if train else None
-    pairs = paired(golden, documents_of(predicted, form))
-    others = paired(golden, documents_of(compare, form)) if compare else None
+    pairs = paired(golden, by_place(golden, documents_of(predicted, form)))
+    others = paired(golden, by_place(golden, documents_of(compare, form))) if compare else None
     report = score(pairs, known=known)
     wrong = []
     if errors:
@@ -113,3 +116,15 @@ def score_mentions(
         click.echo(line)
     if len(wrong) > errors:
         click.echo(f"and {len(wrong) - errors:,} more")
+
+
+def by_place(gold: "Sequence[Document]", found: "Sequence[Document]") -> "Sequence[Document]":
+    """The documents by the ids of gold's in the same places, where they share no id but have the same texts."""
+    from dataclasses import replace
+
+    ids = {document.id for document in gold}
+    if any(document.id in ids for document in found):
+        return found
+    if [document.text for document in gold] != [document.text for document in found]:
+        return found
+    return [replace(one, id=other.id) for one, other in zip(found, gold, strict=True)]
