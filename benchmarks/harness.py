@@ -22,8 +22,8 @@ HERE = Path(__file__).parent
 
 
 def cell(
-    benchmark: str, name: str, settings: dict[str, Any], work: Callable[[], dict[str, float]]
-) -> dict[str, float]:
+    benchmark: str, name: str, settings: dict[str, Any], work: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
     """The result of `work`, from `benchmarks/cells/` where an earlier, interrupted run of the same day left it.
 
     One file for each cell of the grid, so a stopped benchmark goes on where it was. Its name holds a hash of the
@@ -34,10 +34,13 @@ def cell(
     versions = [version(package) for package in ("torch", "transformers")]
     identity = json.dumps([settings, sources, versions, datetime.now(UTC).date().isoformat()], sort_keys=True)
     key = hashlib.sha256(identity.encode()).hexdigest()[:12]
-    path = HERE / "cells" / benchmark / f"{name}-{key}.json"
+    return stored(HERE / "cells" / benchmark / f"{name}-{key}.json", work)
+
+
+def stored(path: Path, work: Callable[[], Any]) -> Any:
+    """The result of `work`, from a file of JSON where an earlier run left it, else computed and left there."""
     if path.is_file():
-        found: dict[str, float] = json.loads(path.read_text())
-        return found
+        return json.loads(path.read_text())
     result = work()
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")

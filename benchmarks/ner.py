@@ -65,7 +65,7 @@ from biolm.tagging.seen import names_in
 from biolm.tagging.tagger import Tagger
 from biolm.tagging.tasks import task_of
 from biolm.training.metrics import read_metrics
-from harness import HERE, finish, median
+from harness import HERE, finish, median, stored
 
 NAME = "ner"
 SETS = ("BC5CDR-chem", "BC5CDR-disease", "NCBI-disease")
@@ -308,22 +308,15 @@ def kept(name: str, settings: dict[str, Any], work: Callable[[str], dict[str, An
     """
     settings = {**settings, "versions": {package: version(package) for package in ("torch", "transformers")}}
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
-    path = HERE / "cells" / NAME / f"{name}-{key}.json"
-    if path.is_file():
-        found: dict[str, Any] = json.loads(path.read_text())
-        return found
-    started = time.perf_counter()
-    result = {
-        **work(key),
-        "seconds": round(time.perf_counter() - started, 1),
-        "commit": commit(),
-        "settings": settings,
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(result))
-    partial.rename(path)
-    return result
+
+    def facts() -> dict[str, Any]:
+        started = time.perf_counter()
+        found = work(key)
+        seconds = round(time.perf_counter() - started, 1)
+        return {**found, "seconds": seconds, "commit": commit(), "settings": settings}
+
+    found: dict[str, Any] = stored(HERE / "cells" / NAME / f"{name}-{key}.json", facts)
+    return found
 
 
 def commit() -> str:

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from biolm.annotations.write import write_documents
 from biolm.mentions import Document
@@ -79,7 +80,7 @@ def time_pipeline(model: str, texts: list[str], out: Path) -> float:
     return time.perf_counter() - started
 
 
-def run_arm(arm: str, model: str, papers: Path) -> dict[str, object]:
+def run_arm(arm: str, model: str, papers: Path) -> dict[str, Any]:
     """One measurement, in this process."""
     texts = abstracts(papers)
     with tempfile.TemporaryDirectory() as folder:
@@ -102,27 +103,25 @@ def main() -> None:
     if given.arm:
         print(json.dumps(run_arm(given.arm, given.model, given.papers)))
         return
-    found: dict[str, list[dict[str, object]]] = {"biolm": [], "pipeline": []}
+    found: dict[str, list[dict[str, Any]]] = {"biolm": [], "pipeline": []}
     for round_ in range(given.rounds):
         for arm in ("biolm", "pipeline") if round_ % 2 == 0 else ("pipeline", "biolm"):
 
-            def work(arm: str = arm) -> dict[str, object]:
+            def work(arm: str = arm) -> dict[str, Any]:
                 command = [sys.executable, __file__, "--model", given.model, "--papers", str(given.papers)]
                 done = subprocess.run([*command, "--arm", arm], capture_output=True, text=True, check=True)
                 return dict(json.loads(done.stdout.splitlines()[-1]))
 
-            one = cell(NAME, f"{arm}-{round_}", {"arm": arm, "round": round_, "abstracts": ABSTRACTS}, work)  # type: ignore[arg-type]
-            found[arm].append(dict(one))
+            one = cell(NAME, f"{arm}-{round_}", {"arm": arm, "round": round_, "abstracts": ABSTRACTS}, work)
+            found[arm].append(one)
             print(f"{arm:9} round {round_}: {one['seconds']:.1f} s, {one['memory_mib']:.0f} MiB", flush=True)
-    seconds = {arm: [float(str(each["seconds"])) for each in own] for arm, own in found.items()}
-    ours, theirs = ({tuple(span) for span in found[arm][0]["spans"]} for arm in ("biolm", "pipeline"))  # type: ignore[attr-defined]
+    seconds = {arm: [each["seconds"] for each in own] for arm, own in found.items()}
+    ours, theirs = ({tuple(span) for span in found[arm][0]["spans"]} for arm in ("biolm", "pipeline"))
     result = {
         "ratio_pipeline": median(seconds["pipeline"]) / median(seconds["biolm"]),
         "abstracts": found["biolm"][0]["abstracts"],
         "seconds": seconds,
-        "memory_mib": {
-            arm: max(float(str(each["memory_mib"])) for each in own) for arm, own in found.items()
-        },
+        "memory_mib": {arm: max(each["memory_mib"] for each in own) for arm, own in found.items()},
         "mentions": {"biolm": len(ours), "pipeline": len(theirs), "both": len(ours & theirs)},
     }
     finish(NAME, result, ("torch", "transformers"), save=given.save)

@@ -4,8 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from biolm.batches.bootstrap import document_weights
 from biolm.evaluation.quantities import calibration_curve, quantities
-from biolm.evaluation.tally import Sums, differences, document_weights, estimates
+from biolm.evaluation.tally import Sums, differences, estimates
 from biolm.model.masked_lm import Scores
 
 

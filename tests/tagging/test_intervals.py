@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from biolm.errors import InputError
 from biolm.mentions import Document, Mention
-from biolm.tagging.intervals import METRICS, compare, document_weights, intervals
+from biolm.tagging.intervals import METRICS, compare, intervals, weights_of
 from biolm.tagging.pairs import Pair, paired
 from biolm.tagging.scores import strict_scores
 
@@ -31,12 +31,12 @@ def predictions(generator: np.random.Generator, documents: int, rates: tuple[flo
 
 
 def test_weights_are_poisson_one_and_belong_to_the_document():
-    weights = document_weights("PMC5", seed=0, replicates=40_000)
+    weights = weights_of("PMC5", seed=0, replicates=40_000)
     assert abs(weights.mean() - 1) < 4 / np.sqrt(40_000)
     assert abs(weights.var() - 1) < 0.06
-    assert np.array_equal(weights, document_weights("PMC5", seed=0, replicates=40_000))
-    assert not np.array_equal(weights, document_weights("PMC6", seed=0, replicates=40_000))
-    assert not np.array_equal(weights, document_weights("PMC5", seed=1, replicates=40_000))
+    assert np.array_equal(weights, weights_of("PMC5", seed=0, replicates=40_000))
+    assert not np.array_equal(weights, weights_of("PMC6", seed=0, replicates=40_000))
+    assert not np.array_equal(weights, weights_of("PMC5", seed=1, replicates=40_000))
 
 
 def test_values_are_those_of_the_scores_and_replicates_those_of_repeated_documents():
@@ -54,7 +54,7 @@ def test_values_are_those_of_the_scores_and_replicates_those_of_repeated_documen
     values = (scores.micro.precision, scores.micro.recall, scores.micro.f1, scores.macro_f1)
     assert np.allclose([found[name].value for name in METRICS], values)
 
-    weights = np.array([document_weights(pair.gold.id, seed=0, replicates=9) for pair in pairs])
+    weights = np.array([weights_of(pair.gold.id, seed=0, replicates=9) for pair in pairs])
     by_hand = []
     for replicate in range(9):
         copies = [

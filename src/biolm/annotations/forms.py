@@ -71,13 +71,15 @@ def splits_in(path: Path) -> tuple[str, ...]:
     words: list[str] = []
     if (path / SAVED[1]).is_file():
         words = saved_splits(path)
-    elif _folder_form(path) is None:
-        words = list(_named_for_splits(_files_in(path)).values())
+    elif (named := _named_for_splits(_files_in(path))) and _folder_form(
+        path
+    ) is None:  # that looks at all below
+        words = list(named.values())
     return tuple(split for split in SPLIT_WORDS if any(same_split(word, split) for word in words))
 
 
 def _files_in(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.is_file() and _plain_suffix(file) in _TEXTUAL)
+    return sorted(file for file in folder.iterdir() if file.is_file() and plain_suffix(file) in _TEXTUAL)
 
 
 def _named_for_splits(files: list[Path]) -> dict[Path, str]:
@@ -97,8 +99,9 @@ def _folder_form(folder: Path) -> str | None:
     return "brat" if next(folder.rglob("*.ann"), None) is not None else None
 
 
-def _plain_suffix(path: Path) -> str:
-    return Path(path.name.removesuffix(".gz")).suffix.lower()
+def plain_suffix(path: Path) -> str:
+    """A file's ending, in small letters, without that of gzip."""
+    return Path(path.name.lower().removesuffix(".gz")).suffix
 
 
 def form_of(path: Path) -> str:
@@ -111,7 +114,7 @@ def form_of(path: Path) -> str:
         if found is None:
             raise InputError(f"{path} holds no annotated data; choose a form: {', '.join(FORMS)}")
         return found
-    suffix = _plain_suffix(path)
+    suffix = plain_suffix(path)
     if suffix == ".parquet":
         return "table"
     if suffix == ".csv":

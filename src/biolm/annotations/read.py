@@ -93,8 +93,8 @@ def _read(
         yield from documents_of_rows(rows, name, names=names, labels=labels, counts=counts, **tagged)
     elif form == "sourcedata":
         yield from read_sourcedata(read_bytes(path), where=where, counts=counts)
-    elif form == "bioc" and read_bytes(path).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-        yield from read_bioc_xml_file(read_bytes(path), where=where, counts=counts)
+    elif form == "bioc" and (data := read_bytes(path)).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        yield from read_bioc_xml_file(data, where=where, counts=counts)
     else:
         yield from _read_text(path, form, name, labels, tagged, counts)
 

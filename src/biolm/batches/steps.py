@@ -1,5 +1,6 @@
 """The optimizer's steps, each a function of its number: there is no state to lose."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Literal, Protocol
 
@@ -31,7 +32,7 @@ class Windows(Protocol):
         """(total, longest): tokens of all windows and of the longest."""
 
 
-class Steps:
+class Steps(ABC):
     """Which windows each optimizer step sees, and how they are divided among ranks.
 
     A step has `examples_per_step` windows, or about `tokens_per_step` tokens (special ones included) where that
@@ -70,13 +71,13 @@ class Steps:
         self._tokens_per_step = tokens_per_step
         self._epoch = (-1, np.empty(0, np.int64), np.empty(0, np.int64))
 
+    @abstractmethod
     def pack(self, index: NDArray[np.int64], step: int) -> list[PackedRow]:
         """Windows `index` (n,) of step `step` as rows, grouped as `groups` says."""
-        raise NotImplementedError
 
+    @abstractmethod
     def filler(self) -> PackedRow:
         """A row that counts for nothing."""
-        raise NotImplementedError
 
     def examples_of(self, step: int) -> NDArray[np.int64]:
         """(n,) the windows of step `step` over all ranks, counted from 0 over all epochs; never none."""

@@ -136,7 +136,7 @@ def finetune(
                 say=ranks.first,
             )
 
-        own = read(train, "train") if "train" not in splits else read(None, "train")
+        own = read(None if "train" in splits else train, "train")
         chosen, measured = read(dev, "validation"), read(test, "test")
         if dev_share is not None:
             own, chosen = _shared_out(own, dev_share)

@@ -157,9 +157,10 @@ def _form_for(out: Path | None) -> str:
     """The layout that a file's ending names; on a terminal text, else JSON lines."""
     if out is None:
         return "text" if sys.stdout.isatty() else "jsonl"
-    return {".pubtator": "pubtator", ".conll": "conll", ".tsv": "conll", ".json": "bioc"}.get(
-        Path(out.name.removesuffix(".gz")).suffix.lower(), "jsonl"
-    )
+    from biolm.annotations.forms import plain_suffix
+
+    named = {".pubtator": "pubtator", ".conll": "conll", ".tsv": "conll", ".json": "bioc"}
+    return named.get(plain_suffix(out), "jsonl")
 
 
 def _say_left_out(words: str) -> None:
@@ -193,13 +194,10 @@ def _sure(documents: "Iterable[Document]", least: float) -> "Iterator[Document]"
 
 def _with_sure_role(mention: "Mention", least: float) -> "Mention":
     """The mention, without a role that is less sure."""
-    from dataclasses import replace
+    from biolm.tagging.chain import ROLE_SCORE, without_role
 
-    told = mention.attributes.get("role_score")
-    if told is None or float(told) >= least:
-        return mention
-    own = {name: value for name, value in mention.attributes.items() if name not in ("role", "role_score")}
-    return replace(mention, attributes=own)
+    told = mention.attributes.get(ROLE_SCORE)
+    return mention if told is None or float(told) >= least else without_role(mention)
 
 
 def _counted(documents: "Iterable[Document]", progress: "Progress | None") -> "Iterator[Document]":
@@ -235,6 +233,7 @@ def coloured(document: "Document", colours: dict[str, str]) -> "Text":
     """A text with its mentions marked, and role or type behind each; `colours` of types go on from call to call."""
     from rich.text import Text
 
+    from biolm.tagging.chain import ROLE
     from biolm.tagging.tasks import PANEL
 
     text, at = Text(), 0
@@ -247,7 +246,7 @@ def coloured(document: "Document", colours: dict[str, str]) -> "Text":
             text.append("▌", style="bold")
         colour = colours.setdefault(mention.type, COLOURS[len(colours) % len(COLOURS)])
         text.append(_printable(document.surface(mention)), style=f"bold {colour}")
-        role = mention.attributes.get("role")
+        role = mention.attributes.get(ROLE)
         text.append(f"[{mention.type}{':' + role if role else ''}]", style=f"dim {colour}")
         at = mention.end
     _plain(text, document.text, at, len(document.text), panels)

@@ -108,10 +108,10 @@ class Inputs:
         yield from self._texts(text, "stdin")
 
     def _of_path(self, path: Path) -> Documents:
-        from biolm.annotations.read import splits_in
+        from biolm.annotations.forms import plain_suffix, splits_in
         from biolm.artifacts import kind_of
 
-        suffix = _suffix(path)
+        suffix = plain_suffix(path)
         if path.is_dir() and kind_of(path) == "corpus":
             self._followed.add("--split")
             return lambda: _of_corpus(path, self._split)
@@ -169,15 +169,13 @@ class Inputs:
 
 def looks_like_path(argument: str) -> bool:
     """Whether an argument that names nothing was meant as a path: one word with a known ending, or in a folder."""
+    from biolm.annotations.forms import plain_suffix
+
     if any(letter.isspace() for letter in argument):
         return False
     folder = argument.partition("/")[0]
     in_folder = "/" in argument and (not folder or folder in (".", "..", "~") or Path(folder).is_dir())
-    return in_folder or _suffix(Path(argument)) in ENDINGS
-
-
-def _suffix(path: Path) -> str:
-    return Path(path.name.lower().removesuffix(".gz")).suffix
+    return in_folder or plain_suffix(Path(argument)) in ENDINGS
 
 
 def _path(argument: str) -> Path | None:
@@ -192,9 +190,9 @@ def _path(argument: str) -> Path | None:
 
 def _annotated_form(path: Path) -> str | None:
     """The form of a file or folder of annotated documents; None where it is none, or a text that may look like one."""
-    from biolm.annotations.read import form_of
+    from biolm.annotations.forms import form_of, plain_suffix
 
-    suffix = _suffix(path)
+    suffix = plain_suffix(path)
     if suffix in ARCHIVES:
         return None
     try:

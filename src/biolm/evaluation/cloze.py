@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from biolm.batches.bootstrap import document_weights
 from biolm.errors import InputError
-from biolm.evaluation.tally import document_weights, with_interval
+from biolm.evaluation.tally import with_interval
 from biolm.model.device import resolve_row_tokens
 from biolm.model.families import token_limit
 from biolm.model.masked_lm import AskedRow, packed_logits

@@ -4,10 +4,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from biolm.batches.bootstrap import BOOTSTRAP_SEED, REPLICATES
 from biolm.batches.masking import EVALUATION_MASKING
 from biolm.batches.steps import EVALUATION_SEED
 from biolm.evaluation.masked import Measured
-from biolm.evaluation.tally import BOOTSTRAP_SEED, REPLICATES, Group, differences
+from biolm.evaluation.tally import Group, differences
 
 
 def results_json(

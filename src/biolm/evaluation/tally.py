@@ -1,30 +1,17 @@
 """Sums over masked tokens, with intervals over documents, in memory that does not grow with the set.
 
-Intervals are those of the Poisson bootstrap (Hanley and MacGibbon 2006; Chamandy et al. 2012): in replicate b a
-document counts n times, n drawn from Poisson(1) for (seed, document, b). Passages of a document get the
-same draw wherever they stand, so documents need not be gathered, and two models measured on the same
-documents share their draws: differences are paired.
+Intervals are those of `biolm.batches.bootstrap`. Passages of a document get the same draw wherever they stand, so
+documents need not be gathered.
 """
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.batches.counters import raw_draws, uniforms
+from biolm.batches.bootstrap import BOOTSTRAP_SEED, REPLICATES, document_weights, p_value, percentiles
 from biolm.evaluation.quantities import COUNT, METRICS, PLAIN
-
-REPLICATES = 1000
-BOOTSTRAP_SEED = 0
-_POISSON_CDF = np.cumsum([math.exp(-1) / math.factorial(k) for k in range(16)])
-
-
-def document_weights(document: int, *, seed: int, replicates: int = REPLICATES) -> NDArray[np.int64]:
-    """(replicates,) how often a document counts in each bootstrap replicate."""
-    draws = uniforms(raw_draws(replicates, purpose="bootstrap", seed=seed, passage=document))
-    return np.searchsorted(_POISSON_CDF, draws, side="right")
 
 
 @dataclass(slots=True)
@@ -99,11 +86,8 @@ class ByDocument:
 
 def with_interval(value: float, replicates: NDArray[np.float64]) -> dict[str, float]:
     """A value with the 2.5th and 97.5th percentile of its replicates."""
-    finite = replicates[np.isfinite(replicates)]
-    if not len(finite):
-        return {"value": value, "low": math.nan, "high": math.nan}
-    low, high = np.percentile(finite, [2.5, 97.5])
-    return {"value": value, "low": float(low), "high": float(high)}
+    low, high = percentiles(replicates)
+    return {"value": value, "low": low, "high": high}
 
 
 def estimates(sums: Sums, documents: int) -> dict[str, dict[str, float]]:
@@ -125,16 +109,8 @@ def differences(first: Sums, second: Sums, documents: int) -> dict[str, dict[str
     found = {}
     for name in METRICS:
         replicates = our_replicates[name] - their_replicates[name] if documents > 1 else np.empty(0)
-        found[name] = {**with_interval(ours[name] - theirs[name], replicates), "p": _p_value(replicates)}
+        found[name] = {**with_interval(ours[name] - theirs[name], replicates), "p": p_value(replicates)}
     return found
-
-
-def _p_value(replicates: NDArray[np.float64]) -> float:
-    finite = replicates[np.isfinite(replicates)]
-    if not len(finite):
-        return math.nan
-    rarer = min(np.count_nonzero(finite <= 0), np.count_nonzero(finite >= 0))
-    return min(1.0, 2 * (rarer + 1) / (len(finite) + 1))
 
 
 def _metrics(sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:

@@ -67,13 +67,8 @@ class DevDocuments:
             self._tagger.paths = paths_of(trainer.model, self._tagger.labels)  # a CRF has learnt since
             for first in range(0, len(self._cuts), _AT_ONCE):
                 part = slice(first, first + _AT_ONCE)
-                scores = self._tagger.scores(self._cuts[part])
-                for cut, own, example in zip(self._cuts[part], scores, self._examples[part], strict=True):
-                    found = (
-                        self._tagger.roles(cut, own, example.entities)
-                        if self._tagger.task.hidden
-                        else self._tagger.mentions(cut, own)
-                    )
+                mentions = self._tagger.tag_cuts(self._cuts[part], self._hidden[part])
+                for found, example in zip(mentions, self._examples[part], strict=True):
                     right, said = _keys(example.document.mentions), _keys(found)
                     gold += len(right)
                     predicted += len(said)

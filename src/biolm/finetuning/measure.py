@@ -17,7 +17,7 @@ from biolm.tagging.tasks import Example
 def predicted(tagger: Tagger, given: Sequence[Example]) -> list[Document]:
     """The documents of examples, with what the tagger finds in place of what is known of them."""
     texts = [example.document.text for example in given]
-    found = tagger.tag(texts, [example.entities for example in given] if tagger.task.hidden else None)
+    found = tagger.tag(texts, [example.entities for example in given])
     return [
         replace(example.document, mentions=tuple(mentions))
         for example, mentions in zip(given, found, strict=True)

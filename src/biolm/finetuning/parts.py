@@ -1,7 +1,5 @@
 """The parts of a fine-tuning that the engine takes: rows for steps, what is trained, and what is left of it."""
 
-import dataclasses
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,33 +9,27 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from biolm.batches.ahead import Ahead
-from biolm.batches.packing import PackedRow
 from biolm.errors import ConfigError
 from biolm.finetuning.config import FinetuneConfig
 from biolm.finetuning.windows import Labelled, LabelledSteps
-from biolm.model.families import family_of, shortens
+from biolm.model.families import family_of
 from biolm.model.folder import save_model
 from biolm.model.token_classifier import CRF_FILE, PackedTokenClassifier
 from biolm.tagging.settings import TaggerSettings, write_settings
 from biolm.tokens.tokenizer import Tokenizer
-from biolm.training.flops import Amount, Shape, training_flops
+from biolm.training.data import EngineData
 from biolm.training.ranks import Ranks
 
 
-class FinetuneData:
-    """What the engine feeds its steps with."""
+class FinetuneData(EngineData):
+    """The steps of a fine-tuning."""
 
     hits = "accuracy"
-    truncated_tokens = 0
 
     def __init__(self, model: Any, windows: Labelled, config: FinetuneConfig, ranks: Ranks) -> None:
         """`config`: with `max_row_tokens`."""
         assert config.max_row_tokens is not None
-        self._config, self._ranks = config, ranks
-        self._shape = dataclasses.replace(Shape.of(model.config), vocabulary=model.config.num_labels)
-        self._shortened = shortens(model)
-        self._steps = LabelledSteps(
+        steps = LabelledSteps(
             windows,
             seed=config.seed,
             examples_per_step=config.examples_per_step,
@@ -48,30 +40,8 @@ class FinetuneData:
             rank=ranks.rank,
             ranks=ranks.count,
         )
-        self.per_epoch = self._steps.per_epoch
-        self.total_steps = self._steps.total
-
-    def ahead(self, first: int) -> Ahead:
-        """The steps from `first` on, prepared in the background."""
-        return Ahead(
-            self._steps,
-            first,
-            self.total_steps,
-            ahead=self._config.prepare_ahead,
-            kind="process" if self._ranks.device.type == "cuda" else "thread",
-        )
-
-    def flops(self, rows: Sequence[PackedRow]) -> float:
-        """Floating-point operations of a step on these rows."""
-        return sum(
-            training_flops(
-                self._shape,
-                Amount.of(row.lengths, row.masked_per_window, self._shape),
-                last_layer_at_masked=self._shortened,
-                activation_checkpointing=False,
-            )
-            for row in rows
-        )
+        self.per_epoch = steps.per_epoch
+        super().__init__(model, steps, steps.total, config, ranks, model.config.num_labels)
 
     def facts(self, step: int) -> dict[str, float]:
         """Nothing else."""

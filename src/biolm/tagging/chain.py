@@ -124,12 +124,13 @@ class Chain:
                 ]
                 for number, part in parts
             ]
-        legends = [(number, part) for number, part in parts if part.name in LEGENDS]
-        texts = [documents[number].text[part.start : part.end] for number, part in legends]
-        starts = dict(zip(map(id, (part for _, part in legends)), self._panels[0].tag(texts), strict=True))
+        legends = (
+            documents[number].text[part.start : part.end] for number, part in parts if part.name in LEGENDS
+        )
+        told = self._panels[0].tag(legends)
         found = []
         for number, part in parts:
-            own = [each for each in starts.get(id(part), []) if each.type == PANEL_START]
+            own = [each for each in next(told) if each.type == PANEL_START] if part.name in LEGENDS else []
             ends = [part.start + each.start for each in own[1:]] + [part.end]
             found.append(
                 [
@@ -171,12 +172,18 @@ class Chain:
 def _with_role(entity: Mention, roles: Sequence[Mention], types: Sequence[str]) -> Mention:
     if entity.type not in types:
         return entity
-    own = {name: value for name, value in entity.attributes.items() if name not in (ROLE, ROLE_SCORE)}
+    plain = without_role(entity)
     for role in roles:
         if (role.start, role.end) == (entity.start, entity.end):
             score = {} if role.score is None else {ROLE_SCORE: f"{role.score:.4f}"}
-            return replace(entity, attributes={**own, ROLE: role.type, **score})
-    return replace(entity, attributes=own)
+            return replace(plain, attributes={**plain.attributes, ROLE: role.type, **score})
+    return plain
+
+
+def without_role(mention: Mention) -> Mention:
+    """The mention, without what a tagger of roles, or a person, said of it."""
+    own = {name: value for name, value in mention.attributes.items() if name not in (ROLE, ROLE_SCORE)}
+    return replace(mention, attributes=own)
 
 
 def _covering(part: Part, panels: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

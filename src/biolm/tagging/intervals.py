@@ -1,13 +1,11 @@
 """Bootstrap intervals of strict scores over documents, and two predictions compared on the same gold.
 
-The method is that of `biolm.evaluation.tally`: the Poisson bootstrap (Hanley and MacGibbon 2006; Chamandy et al. 2012).
-In replicate b a document counts n times, n drawn from Poisson(1) for (seed, document id, b), so that neither the order
-of documents nor the company in which they stand changes a draw, and two predictions share theirs: differences are
-paired. Documents are what is drawn, since mentions of one document are not independent of each other.
+The method is `biolm.batches.bootstrap`'s, a document's number being a hash of its id, so that neither the order of
+documents nor the company in which they stand changes a draw, and two predictions share theirs. Documents are what is
+drawn, since mentions of one document are not independent of each other.
 """
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,18 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biolm.batches.counters import raw_draws, uniforms
+from biolm.batches.bootstrap import BOOTSTRAP_SEED, REPLICATES, document_weights, p_value, percentiles
 from biolm.errors import InputError
 from biolm.tagging.pairs import Pair
 from biolm.tagging.scores import CountTable, count_table, finite
 
-REPLICATES = 1000
-BOOTSTRAP_SEED = 0
 METRICS = ("precision", "recall", "f1", "macro_f1")
 """The first three over all types together."""
 _AT_ONCE = 512
 """Documents whose weights are in memory at the same time."""
-_POISSON_CDF = np.cumsum([math.exp(-1) / math.factorial(k) for k in range(16)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +45,7 @@ class Difference:
     low: float
     high: float
     p: float
-    """Two-sided, by the share of replicates on the other side of zero (Efron and Tibshirani 1993, §15.4 and 16)."""
+    """Two-sided: see `p_value`."""
 
     def as_dict(self) -> dict[str, Any]:
         """`value`, `low`, `high`, `p`, for JSON."""
@@ -63,7 +58,7 @@ def intervals(
     """Each of METRICS with its interval. Macro F1 is, in each replicate, over the types that occur in it."""
     table = count_table(pairs)
     values, draws = _values(table), metrics_of(_resampled(table, replicates, seed))
-    return {name: Interval(values[name], *_percentiles(_usable(draws[name], len(pairs)))) for name in METRICS}
+    return {name: Interval(values[name], *percentiles(_usable(draws[name], len(pairs)))) for name in METRICS}
 
 
 def compare(
@@ -85,15 +80,14 @@ def compare(
     found = {}
     for name in METRICS:
         draws = _usable(our_draws[name] - their_draws[name], len(first))
-        found[name] = Difference(ours[name] - theirs[name], *_percentiles(draws), _p_value(draws))
+        found[name] = Difference(ours[name] - theirs[name], *percentiles(draws), p_value(draws))
     return found
 
 
-def document_weights(id_: str, *, seed: int, replicates: int) -> NDArray[np.int64]:
+def weights_of(id_: str, *, seed: int, replicates: int) -> NDArray[np.int64]:
     """(replicates,) how often the document of this id counts in each bootstrap replicate."""
     number = int.from_bytes(hashlib.blake2b(id_.encode(), digest_size=8).digest(), "little")
-    draws = uniforms(raw_draws(replicates, purpose="bootstrap", seed=seed, passage=number))
-    return np.searchsorted(_POISSON_CDF, draws, side="right")
+    return document_weights(number, seed=seed, replicates=replicates)
 
 
 def metrics_of(counts: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
@@ -120,7 +114,7 @@ def _resampled(table: CountTable, replicates: int, seed: int) -> NDArray[np.floa
     found = np.zeros((types * 3, replicates))
     for start in range(0, documents, _AT_ONCE):
         ids = table.ids[start : start + _AT_ONCE]
-        weights = np.array([document_weights(id_, seed=seed, replicates=replicates) for id_ in ids])
+        weights = np.array([weights_of(id_, seed=seed, replicates=replicates) for id_ in ids])
         counts = table.counts[start : start + _AT_ONCE].reshape(len(ids), -1)
         found += counts.T.astype(np.float64) @ weights.astype(np.float64)
     return found.reshape(types, 3, replicates)
@@ -128,18 +122,4 @@ def _resampled(table: CountTable, replicates: int, seed: int) -> NDArray[np.floa
 
 def _usable(draws: NDArray[np.float64], documents: int) -> NDArray[np.float64]:
     """All replicates of one document are the same quotient: an interval of width zero would be a claim."""
-    return draws[np.isfinite(draws)] if documents > 1 else np.empty(0)
-
-
-def _percentiles(draws: NDArray[np.float64]) -> tuple[float, float]:
-    if not len(draws):
-        return math.nan, math.nan
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def _p_value(draws: NDArray[np.float64]) -> float:
-    if not len(draws):
-        return math.nan
-    rarer = min(np.count_nonzero(draws <= 0), np.count_nonzero(draws >= 0))
-    return min(1.0, 2 * (rarer + 1) / (len(draws) + 1))
+    return draws if documents > 1 else np.empty(0)

@@ -112,31 +112,16 @@ class LabelSet:
     def spans(self, labels: NDArray[np.int64]) -> list[tuple[int, int, str]]:
         """(first unit, one behind the last, type) of each mention in (units,) labels that follow the rules."""
         found: list[tuple[int, int, str]] = []
-        open_: tuple[int, str] | None = None
-        for place in np.flatnonzero(labels != self.outside):
+        closed = True
+        for place in np.flatnonzero(labels != self.outside).tolist():
             label = self.labels[labels[place]]
             assert label.type is not None
-            goes_on = (
-                open_ is not None
-                and not label.begins
-                and label.type == open_[1]
-                and labels[place - 1] != self.outside
-            )
-            if not goes_on:
-                if open_ is not None:
-                    found.append((open_[0], self._end(labels, open_[0], int(place)), open_[1]))
-                open_ = (int(place), label.type)
-            if label.ends and open_ is not None:
-                found.append((open_[0], int(place) + 1, open_[1]))
-                open_ = None
-        if open_ is not None:
-            found.append((open_[0], self._end(labels, open_[0], len(labels)), open_[1]))
+            if not closed and not label.begins and found[-1][1:] == (place, label.type):
+                found[-1] = (found[-1][0], place + 1, label.type)
+            else:
+                found.append((place, place + 1, label.type))
+            closed = label.ends
         return found
-
-    def _end(self, labels: NDArray[np.int64], first: int, limit: int) -> int:
-        """One behind the last unit of the mention that begins at `first`, which ends before `limit`."""
-        gaps = np.flatnonzero(labels[first:limit] == self.outside)
-        return first + int(gaps[0]) if len(gaps) else limit
 
     def _find(self, prefix: str, kind: str) -> int:
         """The number of a label; a type without I- is written with B- alone, a plain one without prefix."""

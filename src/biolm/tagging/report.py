@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from biolm.tagging.intervals import BOOTSTRAP_SEED, REPLICATES, Interval, intervals
+from biolm.batches.bootstrap import BOOTSTRAP_SEED, REPLICATES
+from biolm.tagging.intervals import Interval, intervals
 from biolm.tagging.matching import Kind
 from biolm.tagging.pairs import Pair
 from biolm.tagging.schemes import Scheme, SchemeCounts, kind_counts, scheme_counts

@@ -83,9 +83,17 @@ class Tagger:
             if self.task.hidden:
                 given = [next(others, ()) for _ in block] if others is not None else [()] * len(block)
                 hidden = [[each for each in own if each.type in self.task.hidden] for own in given]
-            cuts = list(self.cut(block, hidden))
-            for number, (cut, scores) in enumerate(zip(cuts, self.scores(cuts), strict=True)):
-                yield self.roles(cut, scores, hidden[number]) if hidden else self.mentions(cut, scores)
+            yield from self.tag_cuts(list(self.cut(block, hidden)), hidden)
+
+    def tag_cuts(
+        self, cuts: Sequence[CutText], entities: Sequence[Sequence[Mention]] | None = None
+    ) -> Iterator[list[Mention]]:
+        """`tag` of texts that are cut already; `entities` are those that were hidden in each."""
+        for number, (cut, scores) in enumerate(zip(cuts, self.scores(cuts), strict=True)):
+            if self.task.hidden and entities is not None:
+                yield self.roles(cut, scores, entities[number])
+            else:
+                yield self.mentions(cut, scores)
 
     def cut(
         self, texts: Sequence[str], hidden: Sequence[Sequence[Mention]] | None = None

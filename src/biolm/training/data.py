@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from biolm.batches.ahead import Ahead
+from biolm.batches.ahead import Ahead, Source
 from biolm.batches.packing import PackedRow
 from biolm.batches.source import StepSource
 from biolm.model.device import resolve_row_tokens
@@ -12,14 +13,52 @@ from biolm.model.families import shortens, token_limit
 from biolm.tokens.store import TokenStore
 from biolm.tokens.words import WordTable
 from biolm.training.config import PretrainConfig
+from biolm.training.engine_config import EngineConfig
 from biolm.training.flops import Amount, Shape, training_flops
 from biolm.training.ranks import Ranks
 
 logger = logging.getLogger(__name__)
 
 
-class TrainingData:
-    """The steps of a run."""
+class EngineData:
+    """Steps of any kind of training, prepared ahead, and their operations."""
+
+    truncated_tokens = 0
+
+    def __init__(
+        self, model: Any, source: Source, total_steps: int, config: EngineConfig, ranks: Ranks, outputs: int
+    ) -> None:
+        """`source`: gives this rank's rows of a step. `outputs`: of the model's last product, for each place."""
+        self.total_steps = total_steps
+        self._source, self._config, self._ranks = source, config, ranks
+        self._shape = replace(Shape.of(model.config), vocabulary=outputs)
+        self._shortened = shortens(model)
+
+    def ahead(self, first: int) -> Ahead:
+        """The steps from `first` on, prepared in the background: beside a GPU by a process, else by a thread."""
+        return Ahead(
+            self._source,
+            first,
+            self.total_steps,
+            ahead=self._config.prepare_ahead,
+            kind="process" if self._ranks.device.type == "cuda" else "thread",
+        )
+
+    def flops(self, rows: Sequence[PackedRow]) -> float:
+        """Floating-point operations of a training step on these rows, by the formula of `flops.py`."""
+        return sum(
+            training_flops(
+                self._shape,
+                Amount.of(row.lengths, row.masked_per_window, self._shape),
+                last_layer_at_masked=self._shortened,
+                activation_checkpointing=self._config.activation_checkpointing,
+            )
+            for row in rows
+        )
+
+
+class TrainingData(EngineData):
+    """The steps of a pretraining."""
 
     hits = "recall_at_1"
 
@@ -28,9 +67,8 @@ class TrainingData:
     ) -> None:
         """`words`: of the store's tokenizer, where whole words are masked. Raises ConfigError for impossible sizes."""
         max_tokens = min(config.max_tokens, token_limit(model.config))
-        self._config, self._ranks = config, ranks
-        self._shape, self._shortened = Shape.of(model.config), shortens(model)
-        self._source = StepSource(
+        self._masking = config.masking
+        source = StepSource(
             folder=store.folder,
             masking=config.masking,
             words=words,
@@ -46,34 +84,12 @@ class TrainingData:
             rank=ranks.rank,
             ranks=ranks.count,
         )
-        self.steps = self._source.steps
-        self.total_steps = self.steps.total
+        self.steps = source.steps
+        super().__init__(model, source, self.steps.total, config, ranks, model.config.vocab_size)
         self.truncated_tokens = self.steps.examples.truncated_tokens
         if self.truncated_tokens:
             logger.warning("%s tokens beyond %s are left out", f"{self.truncated_tokens:,}", max_tokens)
 
-    def ahead(self, first: int) -> Ahead:
-        """The steps from `first` on, prepared in the background: beside a GPU by a process, else by a thread."""
-        return Ahead(
-            self._source,
-            first,
-            self.total_steps,
-            ahead=self._config.prepare_ahead,
-            kind="process" if self._ranks.device.type == "cuda" else "thread",
-        )
-
     def facts(self, step: int) -> dict[str, float]:
         """The share of tokens hidden in a step."""
-        return {"train/mask_rate": self._config.masking.rate_at(step, self.total_steps)}
-
-    def flops(self, rows: Sequence[PackedRow]) -> float:
-        """Floating-point operations of a training step on these rows, by the formula of `flops.py`."""
-        return sum(
-            training_flops(
-                self._shape,
-                Amount.of(row.lengths, row.masked_per_window, self._shape),
-                last_layer_at_masked=self._shortened,
-                activation_checkpointing=self._config.activation_checkpointing,
-            )
-            for row in rows
-        )
+        return {"train/mask_rate": self._masking.rate_at(step, self.total_steps)}
