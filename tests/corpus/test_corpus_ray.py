@@ -1,9 +1,14 @@
 """A corpus built on a Ray cluster of two nodes, one of which is killed on the way, is the corpus of one process."""
 
+import multiprocessing
 import sys
 import threading
 import time
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import pytest
 from corpus_papers import write_pubmed
@@ -24,15 +29,40 @@ pytestmark = [
 CONFIG = CorpusConfig(shares=parse_shares("8/1/1"))
 
 
-@pytest.fixture
-def cluster():
+def on_a_cluster(work: Callable[..., None], *args: Any) -> None:
+    """Run a test's work in a process of its own, on a cluster of two nodes; raise what it raised.
+
+    Ray ends the process that drives a cluster, with status 1 and no word, when a node or the cluster's own
+    service is gone at the wrong moment: that must not be the process that runs all tests.
+    """
+    context = multiprocessing.get_context("spawn")
+    receive, send = context.Pipe(duplex=False)
+    child = context.Process(target=_drive, args=(send, work, *args))
+    child.start()
+    send.close()
+    try:
+        trouble = receive.recv()
+    except EOFError:
+        child.join()
+        trouble = f"Ray ended the process that drives it: status {child.exitcode}"
+    child.join(60)  # what becomes of it from here on is no longer about biolm
+    if child.is_alive():
+        child.kill()
+    assert trouble is None, trouble
+
+
+def _drive(send: Connection, work: Callable[..., None], *args: Any) -> None:
     from ray.cluster_utils import Cluster
 
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     made.victim = made.add_node(num_cpus=1)
     ray.init(address=made.address, log_to_driver=False)
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the nodes cannot import a test
-    yield made
+    try:
+        work(made, *args)
+        send.send(None)
+    except BaseException:
+        send.send(traceback.format_exc())
     ray.shutdown()
     made.shutdown()
 
@@ -50,7 +80,15 @@ class SlowShard:
         return self.work(shard, tick)
 
 
-def test_a_node_that_is_lost_changes_no_byte(cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_node_that_is_lost_changes_no_byte(tmp_path: Path):
+    on_a_cluster(lose_a_node, tmp_path)
+
+
+def test_wrong_input_on_a_node_is_the_same_one_line(tmp_path: Path):
+    on_a_cluster(read_what_is_no_xml, tmp_path)
+
+
+def lose_a_node(cluster, tmp_path: Path) -> None:
     papers = write_papers(tmp_path / "papers", 2500)
     write_pubmed(papers / "pubmed20n0001.xml", range(1, 300))
     alone = Running(workers=1, work=str(tmp_path / "alone"))
@@ -58,9 +96,7 @@ def test_a_node_that_is_lost_changes_no_byte(cluster, tmp_path: Path, monkeypatc
     log = tmp_path / "log"
     log.mkdir()
     whole = ray_engine.on_ray
-    monkeypatch.setattr(
-        ray_engine, "on_ray", lambda work, items, order: whole(SlowShard(work, log, 1.0), items, order)
-    )
+    ray_engine.on_ray = lambda work, items, order: whole(SlowShard(work, log, 1.0), items, order)
     lost: list[str] = []
 
     def kill_a_node() -> None:
@@ -88,7 +124,7 @@ def test_a_node_that_is_lost_changes_no_byte(cluster, tmp_path: Path, monkeypatc
     assert folder_bytes(tmp_path / "corpus") == folder_bytes(tmp_path / "expected")
 
 
-def test_wrong_input_on_a_node_is_the_same_one_line(cluster, tmp_path: Path):
+def read_what_is_no_xml(cluster, tmp_path: Path) -> None:
     (tmp_path / "bad.xml").write_text("no XML")
     running = Running(engine="ray", work=str(tmp_path / "work"))
     with pytest.raises(InputError, match=r"bad.xml: not XML"):
