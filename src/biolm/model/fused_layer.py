@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
+from biolm.model.dropout import Dropout, draw_kept
 from biolm.model.families import family_of
 from biolm.model.passages import PassageLengths
 
@@ -57,11 +58,11 @@ def fuse_layers(model: Any) -> None:
 
 def _forward(layer: Any, hidden_states: torch.Tensor, *arguments: Any, **named: Any) -> torch.Tensor:
     passages, own, mix = named.get("passages"), layer.attention.self, layer.attention.output
-    rates = (own.dropout.p, mix.dropout.p, layer.output.dropout.p)
+    drops = (mix.dropout, layer.output.dropout)
     if (
         passages is None
         or not _can(hidden_states, passages)
-        or (layer.training and any(rates))
+        or (own.dropout.training and own.dropout.p)
         or _changed(layer)
     ):
         unfused: torch.Tensor = layer.unfused(hidden_states, *arguments, **named)
@@ -69,8 +70,9 @@ def _forward(layer: Any, hidden_states: torch.Tensor, *arguments: Any, **named: 
     linear = (own.query, own.key, own.value, mix.dense, layer.intermediate.dense, layer.output.dense)
     norms = (mix.LayerNorm, layer.output.LayerNorm)
     shape = (own.num_attention_heads, float(norms[0].eps), tuple(n for n in passages.lengths if n))
+    rates = tuple(drop.p if drop.training else 0.0 for drop in drops)
     weights = [each for part in (*linear, *norms) for each in (part.weight, part.bias)]
-    out: torch.Tensor = _Layer.apply(hidden_states, *shape, *weights)
+    out: torch.Tensor = _Layer.apply(hidden_states, *shape, rates, *weights)
     return out
 
 
@@ -88,7 +90,7 @@ def _can(hidden: torch.Tensor, passages: PassageLengths) -> bool:
 
 def _changed(layer: Any) -> bool:
     """Whether a part is not the stock one (an adapter, another activation, no bias), or somebody listens to it."""
-    plain = (torch.nn.Linear, torch.nn.LayerNorm, torch.nn.Dropout)
+    plain = (torch.nn.Linear, torch.nn.LayerNorm, torch.nn.Dropout, Dropout)
     for part in layer.modules():
         if part is layer:
             continue
@@ -108,6 +110,24 @@ def _heads(states: torch.Tensor, heads: int) -> torch.Tensor:
     return states.view(1, states.shape[0], heads, -1).transpose(1, 2)
 
 
+def _add(
+    states: torch.Tensor,
+    inputs: torch.Tensor,
+    matrix: torch.Tensor,
+    bias: torch.Tensor,
+    drop: tuple[torch.Tensor, float] | None,
+) -> torch.Tensor:
+    """states + dropout(linear(inputs)), in a tensor of its own."""
+    if drop is None:
+        return (states + bias).addmm_(inputs, matrix.t())
+    kept, factor = drop
+    return torch.mm(inputs, matrix.t()).add_(bias).mul_(kept).mul_(factor).add_(states)
+
+
+def _drop(gradient: torch.Tensor, kept: torch.Tensor | None, factor: float) -> torch.Tensor:
+    return gradient if kept is None else (gradient * kept).mul_(factor)
+
+
 class _Layer(torch.autograd.Function):
     """(1, tokens, width) to (1, tokens, width)."""
 
@@ -118,9 +138,11 @@ class _Layer(torch.autograd.Function):
         heads: int,
         eps: float,
         lengths: tuple[int, ...],
+        rates: tuple[float, float],
         *weights: torch.Tensor,
     ) -> torch.Tensor:
         w, hidden, width = _Weights(*weights), states[0], states.shape[2]
+        drops = [draw_kept(hidden.shape, rate) if rate else None for rate in rates]
         projected = hidden.new_empty(hidden.shape[0], 3 * width)  # queries, keys and values beside each other
         for part, matrix in zip(projected.split(width, 1), (w.query, w.key, w.value), strict=True):
             torch.mm(hidden, matrix.t(), out=part)
@@ -132,16 +154,18 @@ class _Layer(torch.autograd.Function):
             out, total = _attention(q, k, v)
             place.copy_(out)
             totals.append(total)
-        mixed = (hidden + w.mix_bias).addmm_(attended, w.mix.t())
+        mixed = _add(hidden, attended, w.mix, w.mix_bias, drops[0])
         middle, *mixed_by = torch.native_layer_norm(mixed, [width], w.mix_norm, w.mix_norm_bias, eps)
         raised = torch.mm(middle, w.up.t()).add_(w.up_bias)
         active = F.gelu(raised)
-        lowered = (middle + w.down_bias).addmm_(active, w.down.t())
+        lowered = _add(middle, active, w.down, w.down_bias, drops[1])
         # With the row's first dimension here already: FSDP2 wants no view for an output.
         out, *lowered_by = torch.native_layer_norm(lowered[None], [width], w.down_norm, w.down_norm_bias, eps)
         inner = (projected, attended, mixed, *mixed_by, middle, raised, active, lowered, *lowered_by)
-        ctx.save_for_backward(hidden, *weights, *inner, *totals)
-        ctx.heads, ctx.lengths = heads, lengths
+        ctx.save_for_backward(
+            hidden, *weights, *inner, *(drop[0] if drop else None for drop in drops), *totals
+        )
+        ctx.heads, ctx.lengths, ctx.factors = heads, lengths, [drop[1] if drop else 1.0 for drop in drops]
         return out
 
     @staticmethod
@@ -150,10 +174,10 @@ class _Layer(torch.autograd.Function):
         hidden, *saved = ctx.saved_tensors
         weights, saved = saved[: len(_Weights._fields)], saved[len(_Weights._fields) :]
         projected, attended, mixed, mean, deviation, middle, *saved = saved
-        raised, active, lowered, mean_below, deviation_below, *totals = saved
+        raised, active, lowered, mean_below, deviation_below, mix_kept, down_kept, *totals = saved
         w, width, heads, lengths = _Weights(*weights), hidden.shape[1], ctx.heads, ctx.lengths
         found: dict[str, torch.Tensor] = {}
-        wanted = dict(zip(_Weights._fields, ctx.needs_input_grad[4:], strict=True))
+        wanted = dict(zip(_Weights._fields, ctx.needs_input_grad[5:], strict=True))
 
         def linear(name: str, out: torch.Tensor, inputs: torch.Tensor) -> None:
             if wanted[name]:
@@ -171,16 +195,18 @@ class _Layer(torch.autograd.Function):
             w.down_norm_bias,
             [True] * 3,
         )
-        linear("down", below, active)
-        inner = torch.mm(below, w.down)
+        dropped = _drop(below, down_kept, ctx.factors[1])
+        linear("down", dropped, active)
+        inner = torch.mm(dropped, w.down)
         torch.ops.aten.gelu_backward.grad_input(inner, raised, grad_input=inner)
         linear("up", inner, middle)
         below.addmm_(inner, w.up)
         above, found["mix_norm"], found["mix_norm_bias"] = torch.ops.aten.native_layer_norm_backward(
             below, mixed, [width], mean, deviation, w.mix_norm, w.mix_norm_bias, [True] * 3
         )
-        linear("mix", above, attended)
-        outward = _heads(torch.mm(above, w.mix), heads).split(lengths, 2)
+        dropped = _drop(above, mix_kept, ctx.factors[0])
+        linear("mix", dropped, attended)
+        outward = _heads(torch.mm(dropped, w.mix), heads).split(lengths, 2)
         query, key, value = (_heads(part, heads).split(lengths, 2) for part in projected.split(width, 1))
         change = torch.empty_like(projected)
         places = [_heads(part, heads).split(lengths, 2) for part in change.split(width, 1)]
@@ -194,4 +220,4 @@ class _Layer(torch.autograd.Function):
         for name, part in zip(("query", "key", "value"), change.split(width, 1), strict=True):
             linear(name, part, hidden)
             above.addmm_(part, getattr(w, name))
-        return (above[None], None, None, None, *(found.get(name) for name in _Weights._fields))
+        return (above[None], None, None, None, None, *(found.get(name) for name in _Weights._fields))

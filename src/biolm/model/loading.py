@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from biolm.errors import ModelError, first_line
 from biolm.hub import read_config
 from biolm.model.attention import PACKED
+from biolm.model.dropout import fast_dropout
 from biolm.model.families import FAMILIES, Family, family_of, shorten_last_layer
 from biolm.model.fused_layer import fuse_layers
 
@@ -129,6 +130,7 @@ def incomplete(folder: Path, lacking: Iterable[str]) -> ModelError:
 def ready(model: Any, hidden_dropout: float | None, attention_dropout: float | None) -> None:
     """Give a model's layers their dropout rates, where given, and biolm's ways of computing them."""
     family_of(model.config).set_dropout(model, hidden_dropout, attention_dropout)
+    fast_dropout(model)
     shorten_last_layer(model)
     fuse_layers(model)
 
