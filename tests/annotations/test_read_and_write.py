@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from biolm.annotations import read_documents, write_documents
-from biolm.annotations.read import FORMS, form_of, splits_in
+from biolm.annotations.read import FORMS, form_of, iter_documents, splits_in
 from biolm.annotations.tables import same_split
 from biolm.annotations.write import WRITTEN_FORMS
 from biolm.errors import ArtifactError, InputError
@@ -262,6 +262,19 @@ def test_data_sets_that_name_their_numbers(tmp_path: Path):
     (tmp_path / "one" / "state.json").write_text("{")
     with pytest.raises(InputError, match="one cannot be read"):
         read_documents(tmp_path / "one")
+
+
+def test_texts_of_parquet_come_before_the_last_is_read(tmp_path: Path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [{"text": f"text {number}", "spans": []} for number in range(3000)]
+    rows[2500]["spans"] = [{"start": 0, "end": 99, "label": "Gene"}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "x.parquet")
+    stream = iter(iter_documents(tmp_path / "x.parquet"))
+    assert [next(stream).text for _ in range(2500)][-1] == "text 2499"
+    with pytest.raises(InputError, match="row 2501"):
+        next(stream)
 
 
 def test_parquet_without_names_and_no_parquet(tmp_path: Path):

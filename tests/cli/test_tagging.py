@@ -87,6 +87,20 @@ def test_types_can_be_called_one(
     assert "windows (1.0 passes)" in card
 
 
+def test_words_are_joined_at_use_as_in_training(
+    files: Path, out: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(speed, "matmul_peak", lambda *_, seconds: 1e11)
+    run(
+        *("finetune", str(files / "train.conll"), "--spacing", "words", "--base", str(tiny_bert), "--quiet"),
+        *("--out", str(tmp_path / "run"), "--max-steps", "1"),
+    )
+    (tmp_path / "words.conll").write_text("p53\tO\n-\tO\ndeficient\tO\n")
+    for model, text in ((tmp_path / "run/model", "p53 - deficient"), (out / "model", "p53-deficient")):
+        result = run("tag", str(model), str(tmp_path / "words.conll"), "--quiet")
+        assert json.loads(result.stdout)["text"] == text
+
+
 def test_seeds_are_summed_up(files: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(speed, "matmul_peak", lambda *_, seconds: 1e11)
     command = (

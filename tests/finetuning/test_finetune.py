@@ -144,7 +144,7 @@ def test_it_ends_when_dev_f1_has_not_risen_for_so_long(tiny_bert: Path, tmp_path
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"crf": True}, {"ema_decay": 0.8}, {"checkpoint_every": 1000}],
+    [{}, {"crf": True}, {"ema_decay": 0.8, "epochs": 5}, {"checkpoint_every": 1000}],
     ids=lambda given: ", ".join(given),
 )
 def test_the_best_weights_are_those_of_the_highest_dev_f1(

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from biolm.annotations.bioc_files import read_bioc_json, read_bioc_xml_file
 from biolm.annotations.brat import read_brat
@@ -15,12 +15,20 @@ from biolm.annotations.json_lines import read_json_lines
 from biolm.annotations.pubtator import read_pubtator
 from biolm.annotations.rows import documents_of_rows
 from biolm.annotations.sourcedata import read_sourcedata
-from biolm.annotations.tables import json_rows, parquet_rows, saved_rows
+from biolm.annotations.tables import json_rows, parquet_table, saved_table
 from biolm.annotations.tagged_words import Scheme, check_spacing
 from biolm.errors import InputError
 from biolm.mentions import Document
 
-__all__ = ["FORMS", "AnnotatedData", "form_of", "read_documents", "splits_in"]
+__all__ = [
+    "FORMS",
+    "AnnotatedData",
+    "DocumentStream",
+    "form_of",
+    "iter_documents",
+    "read_documents",
+    "splits_in",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +47,45 @@ class AnnotatedData:
         return sum(len(document.mentions) for document in self.documents)
 
 
-def read_documents(
+class Reading(TypedDict, total=False):
+    """The settings of `iter_documents`."""
+
+    form: str | None
+    spacing: str
+    split: str | None
+    labels: Sequence[str] | None
+    scheme: Scheme | None
+    strict: bool
+
+
+def read_documents(path: Path, **settings: Unpack[Reading]) -> AnnotatedData:
+    """All documents of a file or folder at once; settings and errors are those of `iter_documents`."""
+    stream = iter_documents(path, **settings)
+    documents = list(stream)
+    return AnnotatedData(documents, stream.form, dict(+stream.counts))
+
+
+class DocumentStream:
+    """Documents as they are read, to be taken once."""
+
+    def __init__(self, form: str, counts: Counter[str], documents: Iterator[Document], path: Path) -> None:
+        self.form = form
+        """One of FORMS."""
+        self.counts = counts
+        """As `AnnotatedData.counts`; whole when all documents were taken."""
+        self._documents, self._path = documents, path
+
+    def __iter__(self) -> Iterator[Document]:
+        """Raises InputError for what cannot be read, with file and line; where there is nothing, too."""
+        empty = True
+        for document in self._documents:
+            empty = False
+            yield document
+        if empty:
+            raise InputError(f"{self._path} holds no document; check that it is whole")
+
+
+def iter_documents(
     path: Path,
     *,
     form: str | None = None,
@@ -48,13 +94,14 @@ def read_documents(
     labels: Sequence[str] | None = None,
     scheme: Scheme | None = None,
     strict: bool = False,
-) -> AnnotatedData:
-    """All documents of a file or folder, gzipped or not, in their order; an id met again becomes "id#2".
+) -> DocumentStream:
+    """The documents of a file or folder, gzipped or not, in their order; an id met again becomes "id#2".
 
     `form`: one of FORMS; None to find out, from the name and the contents. `spacing`: how words of CoNLL files and
     tables are joined, as they were printed ("reconstructed") or by one space ("words"). `split`: which of several
     splits in a folder. `labels`: names of a table's numbers. `scheme`, `strict`: of tags, as `read_conll` has them.
-    Raises InputError for whatever cannot be read, with file and line.
+    Rows of Parquet files and of the datasets library are in memory a batch at a time where they are texts; of the other
+    forms the file is. Raises InputError for whatever cannot be read, with file and line, some of it on the way.
     """
     if not path.exists():
         raise InputError(f"{path} does not exist; check the path")
@@ -66,10 +113,8 @@ def read_documents(
         raise InputError(f"{path} has names of labels itself ({form}); leave the labels out")
     counts: Counter[str] = Counter()
     tagged = {"spacing": check_spacing(spacing), "scheme": scheme, "strict": strict}
-    found = list(unique(_read(path, form, split, labels, tagged, counts), counts))
-    if not found:
-        raise InputError(f"{path} holds no document; check that it is whole")
-    return AnnotatedData(found, form, dict(+counts))
+    documents = unique(_read(path, form, split, labels, tagged, counts), counts)
+    return DocumentStream(form, counts, documents, path)
 
 
 def _read(
@@ -85,12 +130,17 @@ def _read(
         raise InputError(f"{path} is a file; for {form} give the folder")
     if form == "brat":
         yield from read_brat(path, counts=counts)
-    elif form == "datasets":
-        rows, names = saved_rows(path, split)
-        yield from documents_of_rows(rows, name, names=names, labels=labels, counts=counts, **tagged)
-    elif form == "table" and path.name.removesuffix(".gz").endswith(".parquet"):
-        rows, names = parquet_rows(path)
-        yield from documents_of_rows(rows, name, names=names, labels=labels, counts=counts, **tagged)
+    elif form == "datasets" or (form == "table" and path.name.removesuffix(".gz").endswith(".parquet")):
+        table = saved_table(path, split) if form == "datasets" else parquet_table(path)
+        yield from documents_of_rows(
+            table.rows,
+            name,
+            columns=table.columns,
+            names=table.names,
+            labels=labels,
+            counts=counts,
+            **tagged,
+        )
     elif form == "sourcedata":
         yield from read_sourcedata(read_bytes(path), where=where, counts=counts)
     elif form == "bioc" and (data := read_bytes(path)).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from biolm.annotations.files import checked, fitted
@@ -24,6 +25,7 @@ def documents_of_rows(
     rows: Iterable[tuple[str, Row]],
     name: str,
     *,
+    columns: Sequence[str] | None = None,
     names: Mapping[str, Sequence[str]] | None = None,
     labels: Sequence[str] | None = None,
     spacing: Spacing = "reconstructed",
@@ -33,17 +35,23 @@ def documents_of_rows(
 ) -> Iterator[Document]:
     """A document for each (where, row): of its `tokens` and `ner_tags`, or its `text` and `spans` (or `entities`, ...).
 
-    Which columns there are, all rows say together: one of JSON leaves out what it does not have. Spans are objects with
-    start, end and label, or [start, end, label]; texts without such a column have no mentions. `names`: of a column's
-    numbers, as the data set says them; `labels`: those to take instead. An id that is not there is "name:row". Raises
-    InputError where columns are missing, numbers have no name, or spans are not in the text.
+    `columns`: those there are, None for what all rows say together (one of JSON leaves out what it does not have).
+    Where they are known, texts are read one at a time; tags are looked at together, for the scheme that they have.
+    Spans are objects with start, end and label, or [start, end, label]; texts without such a column have no mentions.
+    `names`: of a column's numbers, as the data set says them; `labels`: those to take instead. An id that is not there
+    is "name:row". Raises InputError where columns are missing, numbers have no name, or spans are not in the text.
     """
     counts = Counter() if counts is None else counts
-    found = list(enumerate(rows, 1))
-    if not found:
+    found: Iterator[tuple[int, tuple[str, Row]]] = enumerate(rows, 1)
+    if columns is None:
+        whole = list(found)
+        columns = list(dict.fromkeys(column for _, (_, row) in whole for column in row))
+        found = iter(whole)
+    first = next(found, None)
+    if first is None:
         return
-    where = found[0][1][0]
-    columns = dict.fromkeys(column for _, (_, row) in found for column in row)
+    where = first[1][0]
+    found = chain([first], found)
     words, tags = _column(columns, WORDS), _column(columns, TAGS)
     if words and tags:
         _count_columns(columns, {"id", words, tags}, counts)
@@ -76,7 +84,7 @@ def documents_of_rows(
         yield _document_of_spans(row, spans, known, _id(row, name, number), here, counts)
 
 
-def _column(row: Row, wanted: Sequence[str]) -> str | None:
+def _column(row: Container[str], wanted: Sequence[str]) -> str | None:
     return next((column for column in wanted if column in row), None)
 
 

@@ -1,9 +1,9 @@
 """Files of rows: Parquet, JSON, JSON lines, and what the Hugging Face datasets library saved."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from biolm.annotations.files import lines_of, read_bytes
 from biolm.annotations.rows import Row, class_names
@@ -15,6 +15,8 @@ Names = Mapping[str, Sequence[str]]
 """Column → names of its numbers."""
 _FEATURES = b"huggingface"
 """The key of a Parquet file's metadata under which the datasets library keeps them."""
+_ROWS = 1000
+"""Of a Parquet file that are Python's objects at a time."""
 SAVED = ("state.json", "dataset_dict.json")
 """What lies in a folder that the datasets library saved: a split, or several."""
 SPLIT_WORDS = {
@@ -25,19 +27,35 @@ SPLIT_WORDS = {
 """What splits are called, in files too."""
 
 
-def parquet_rows(path: Path) -> tuple[Rows, Names]:
-    """The rows of a Parquet file, and the names of its numbers. Raises InputError where it is none."""
+class Table(NamedTuple):
+    """Rows that are made as they are asked for, and what is known of them before."""
+
+    rows: Rows
+    columns: Sequence[str]
+    names: Names
+
+
+def parquet_table(path: Path) -> Table:
+    """A Parquet file. Raises InputError where it is none, or, on the way, where it is damaged."""
     import pyarrow as pa
     import pyarrow.parquet as pq
+
+    broken = (pa.ArrowException, OSError, ValueError, AttributeError, RecursionError)
+
+    def rows() -> Iterator[Row]:
+        try:
+            for batch in table.iter_batches(batch_size=_ROWS):
+                yield from batch.to_pylist()
+        except broken as error:
+            raise InputError(f"{path} is damaged: {first_line(error)}; fetch it again") from None
 
     try:
         table = pq.ParquetFile(pa.BufferReader(read_bytes(path)))
         said = (table.schema_arrow.metadata or {}).get(_FEATURES, b"{}")
         features = json.loads(said).get("info", {}).get("features")
-        rows = [row for batch in table.iter_batches() for row in batch.to_pylist()]
-    except (pa.ArrowException, OSError, ValueError, AttributeError, RecursionError) as error:
+    except broken as error:
         raise InputError(f"{path} is no Parquet file: {first_line(error)}; fetch it again") from None
-    return _numbered(rows, str(path)), class_names(features)
+    return Table(_numbered(rows(), str(path)), table.schema_arrow.names, class_names(features))
 
 
 def json_rows(text: str, where: str) -> Rows:
@@ -70,15 +88,15 @@ def _json_lines(text: str, where: str) -> Rows:
             yield f"{where}, line {number}", row
 
 
-def _numbered(rows: Sequence[Any], where: str) -> Rows:
+def _numbered(rows: Iterable[Any], where: str) -> Rows:
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
             raise InputError(f"{where}, row {number} is no object; give columns tokens and ner_tags")
         yield f"{where}, row {number}", row
 
 
-def saved_rows(folder: Path, split: str | None) -> tuple[Rows, Names]:
-    """The rows of a split in a folder that `save_to_disk` of the datasets library wrote.
+def saved_table(folder: Path, split: str | None) -> Table:
+    """A split in a folder that `save_to_disk` of the datasets library wrote.
 
     Raises InputError where the library is not installed, the folder is damaged, or it is not clear which split.
     """
@@ -97,7 +115,7 @@ def saved_rows(folder: Path, split: str | None) -> tuple[Rows, Names]:
         found = found[chosen_split(list(found), split, str(folder))]
     elif split is not None and found.split is not None and not same_split(str(found.split), split):
         raise InputError(f"{folder} is the split {found.split}, not {split}; name another folder")
-    return _numbered(list(found), str(folder)), class_names(found.features.to_dict())
+    return Table(_numbered(found, str(folder)), found.column_names, class_names(found.features.to_dict()))
 
 
 def saved_splits(folder: Path) -> list[str]:

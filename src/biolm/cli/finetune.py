@@ -140,7 +140,7 @@ def finetune(
         chosen, measured = read(dev, "validation"), read(test, "test")
         if dev_share is not None:
             own, chosen = _shared_out(own, dev_share)
-        data = TaggerData.of(own, chosen, wanted)
+        data = TaggerData.of(own, chosen, wanted, spacing=spacing)
         facts = {
             "train": train.name,
             "train_documents": len(own),

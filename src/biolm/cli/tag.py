@@ -131,6 +131,7 @@ def tag(
         Tagger.load(name, device=device, precision=precision, max_row_tokens=max_row_tokens)
         for name in (model, *([panels] if panels else []), *roles)
     ]
+    documents.spacing = taggers[0].settings.spacing
     if panels and not taggers[1].task.starts_only:
         raise ConfigError(f"--panels {panels} finds no panels: its task is {taggers[1].task.name}")
     for name, tagger in zip(roles, taggers[len(taggers) - len(roles) :], strict=True):

@@ -65,6 +65,8 @@ class Inputs:
         """
         self.counts: Counter[str] = Counter()
         """What was left out or renamed, by reason; whole when all documents were taken."""
+        self.spacing = "reconstructed"
+        """How words that came apart are joined: as the tagger learnt them (`TaggerSettings.spacing`)."""
         self._lines, self._form, self._split = lines, form, split
         self._followed: set[str] = set()
         self._sources = [self._source(argument, number) for number, argument in enumerate(arguments, 1)]
@@ -129,9 +131,11 @@ class Inputs:
         return lambda: self._of_papers(path)
 
     def _annotated(self, path: Path, form: str | None, split: str | None) -> Iterator[Document]:
-        from biolm.cli.annotated import read_annotated
+        from biolm.annotations.read import iter_documents
 
-        yield from read_annotated(path, form=form, split=split)
+        stream = iter_documents(path, form=form, split=split, spacing=self.spacing)
+        yield from stream
+        self.counts.update({f"{why} ({path.name})": count for why, count in stream.counts.items()})
 
     def _texts(self, text: str, name: str) -> Iterator[Document]:
         from biolm.annotations.files import lines_of

@@ -49,11 +49,20 @@ class TaggerData:
     task: Task
     types: tuple[str, ...]
     """Of mentions, in the order of the labels."""
+    spacing: str = "reconstructed"
+    """How words that came apart were joined in the documents; the tagger's folder says it."""
     lost: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """Mentions of the training documents that are in no example, by reason."""
 
     @classmethod
-    def of(cls, train: Iterable[Document], dev: Iterable[Document], task: Task) -> "TaggerData":
+    def of(
+        cls,
+        train: Iterable[Document],
+        dev: Iterable[Document],
+        task: Task,
+        *,
+        spacing: str = "reconstructed",
+    ) -> "TaggerData":
         """Documents as a task sees them. Raises InputError where the training documents have nothing to learn."""
         lost: Counter[str] = Counter()
         own = list(examples(train, task, lost))
@@ -63,7 +72,9 @@ class TaggerData:
             raise InputError(
                 f"the {len(own)} training documents have no mentions {wanted}; give others, or another --task"
             )
-        return cls(train=own, dev=list(examples(dev, task)), task=task, types=types, lost=lost)
+        return cls(
+            train=own, dev=list(examples(dev, task)), task=task, types=types, spacing=spacing, lost=lost
+        )
 
     def fingerprint(self) -> str:
         """SHA-256 over texts, mentions and hidden entities: another order is other data."""
@@ -135,6 +146,7 @@ def finetune(
         max_tokens=min(config.max_tokens, limit),
         overlap=config.overlap,
         scheme="IOB2",
+        spacing=data.spacing,
     )
     content, overlap = settings.content(limit, len(own.vocabulary.prefix) + len(own.vocabulary.suffix))
     windows = label_windows(data.train, labels, own, content_tokens=content, overlap=overlap)

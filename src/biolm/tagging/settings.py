@@ -24,6 +24,8 @@ class TaggerSettings:
     """Tokens that neighbouring windows of a long text share; at most half a window."""
     scheme: str = "any"
     """IOB2: a mention begins with B- and never otherwise. any: it may begin with I- too, as in IOB1."""
+    spacing: str = "reconstructed"
+    """How words that come apart are joined for it, as in training: `biolm.annotations.iter_documents` has the ways."""
 
     def __post_init__(self) -> None:
         """Raise ModelError for what cannot be."""
@@ -31,6 +33,10 @@ class TaggerSettings:
             raise ModelError(f"there is no task {self.task!r}; biolm knows {', '.join(TASKS)}")
         if self.scheme not in ("any", "IOB2"):
             raise ModelError(f"the scheme {self.scheme!r} is not known; biolm knows any and IOB2")
+        if self.spacing not in ("reconstructed", "words"):
+            raise ModelError(
+                f"the spacing {self.spacing!r} is not known; biolm knows reconstructed and words"
+            )
         for name, least in (("max_tokens", 8), ("overlap", 0)):
             number = getattr(self, name)
             if number is None and name == "max_tokens":
