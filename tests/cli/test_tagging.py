@@ -15,6 +15,7 @@ from biolm.cli import app
 from biolm.errors import BiolmError
 from biolm.mentions import Document, Mention
 from biolm.training import speed
+from biolm.training.metrics import read_metrics
 from conftest import write_papers
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "finetuning"))
@@ -353,3 +354,35 @@ def test_search_finds_settings_and_goes_on_where_it_stopped(
     best = whole_found["best"]["params"]
     assert {name: config[name] for name in best} == best
     assert max(each["dev_f1"] for each in whole_found["trials"]) == whole_found["best"]["dev_f1"]
+
+
+def test_search_compares_the_weights_that_would_be_kept(
+    files: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pytest.importorskip("optuna")
+    monkeypatch.setattr(speed, "matmul_peak", lambda *_, seconds: 1e11)
+    run(
+        *(
+            "finetune",
+            str(files / "train.conll"),
+            "--dev",
+            str(files / "dev.jsonl"),
+            "--base",
+            str(tiny_bert),
+        ),
+        *(
+            "--epochs",
+            "2",
+            "--final-weights",
+            "last",
+            "--quiet",
+            "--search",
+            "1",
+            "--out",
+            str(tmp_path / "run"),
+        ),
+    )
+    (trial,) = (tmp_path / "run-search").glob("trial-*")
+    looks = [line["validation/f1"] for line in read_metrics(trial) if "validation/f1" in line]
+    found = json.loads((tmp_path / "run-search/search.json").read_text())["trials"]
+    assert [each["dev_f1"] for each in found] == looks[-1:]

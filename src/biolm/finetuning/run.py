@@ -21,6 +21,7 @@ from biolm.finetuning.windows import label_windows
 from biolm.mentions import Document
 from biolm.model.device import choose_device
 from biolm.model.families import token_limit
+from biolm.model.folder import read_model_manifest
 from biolm.model.memory import keep_large_blocks
 from biolm.model.token_classifier import load_token_classifier
 from biolm.progress import Progress
@@ -30,6 +31,7 @@ from biolm.tagging.tasks import Example, Task, examples, types_of
 from biolm.tokens.tokenizer import resolve_model
 from biolm.training.final import final_weights
 from biolm.training.loop import run_steps
+from biolm.training.metrics import read_metrics
 from biolm.training.ranks import Ranks
 from biolm.training.run_folder import RunKind, base_facts, is_finished, working_in
 from biolm.training.step import Trainer
@@ -193,3 +195,14 @@ def finetune(
                     },
                 )
     return model_folder
+
+
+def dev_f1(run: Path, model: Path) -> float | None:
+    """Of the step whose weights `run`'s `model` has; None where it was not measured there."""
+    step = read_model_manifest(model)["trained"]["weights_of_step"]
+    values = [
+        line["validation/f1"]
+        for line in read_metrics(run)
+        if line["step"] == step and "validation/f1" in line
+    ]
+    return values[0] if values else None

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 from biolm.artifacts import check_free, sha256_json, write_json
 from biolm.errors import ConfigError
 from biolm.finetuning.config import FinetuneConfig
-from biolm.finetuning.run import TaggerData, finetune
+from biolm.finetuning.run import TaggerData, dev_f1, finetune
 from biolm.hub import resolve_folder
 from biolm.progress import Progress
-from biolm.training.metrics import read_metrics
 from biolm.training.ranks import Ranks
 from biolm.training.run_folder import base_facts
 
@@ -68,8 +67,9 @@ def search(
             examples_per_step=asked.suggest_categorical("examples_per_step", STEPS),
         )
         run = folder / f"trial-{sha256_json(asked.params)[:8]}"
-        finetune(data, base, run, chosen, progress, resume=True, ranks=ranks, tokenizer=tokenizer)
-        f1 = max(line["validation/f1"] for line in read_metrics(run) if "validation/f1" in line)
+        model = finetune(data, base, run, chosen, progress, resume=True, ranks=ranks, tokenizer=tokenizer)
+        f1 = dev_f1(run, model)
+        assert f1 is not None  # the best step was looked at, and so is the last one
         study.tell(asked, f1)
         for part in ("checkpoints", "model"):  # its figures stay
             shutil.rmtree(run / part, ignore_errors=True)

@@ -12,14 +12,13 @@ from biolm.artifacts import MANIFEST, sha256_json, write_json
 from biolm.errors import ConfigError
 from biolm.finetuning.config import FinetuneConfig
 from biolm.finetuning.measure import Spread, measure
-from biolm.finetuning.run import FINETUNING, TaggerData, finetune
+from biolm.finetuning.run import FINETUNING, TaggerData, dev_f1, finetune
 from biolm.model.folder import read_model_manifest
 from biolm.progress import Progress
 from biolm.tagging.report import Report
 from biolm.tagging.seen import names_in
 from biolm.tagging.tagger import Tagger
 from biolm.tagging.tasks import Example
-from biolm.training.metrics import read_metrics
 from biolm.training.ranks import Ranks
 from biolm.training.run_folder import RunKind
 
@@ -86,7 +85,7 @@ def finetune_seeds(
         if ranks.first:
             found.append(
                 SeedResult(
-                    seed, run, model, _dev_f1(run, model), _scores(data, test, run, model, config, progress)
+                    seed, run, model, dev_f1(run, model), _scores(data, test, run, model, config, progress)
                 )
             )
     if ranks.first:
@@ -155,17 +154,6 @@ def _scores(
     write_json(path, {"identity": identity, "report": found})
     progress.finish(f"test F1 {100 * (report.strict.micro.f1 or 0):.2f}")
     return found
-
-
-def _dev_f1(run: Path, model: Path) -> float | None:
-    """Of the step whose weights the model has; None where it was not measured there."""
-    step = read_model_manifest(model)["trained"]["weights_of_step"]
-    values = [
-        line["validation/f1"]
-        for line in read_metrics(run)
-        if line["step"] == step and "validation/f1" in line
-    ]
-    return values[0] if values else None
 
 
 def best_of(results: Sequence[SeedResult]) -> SeedResult:

@@ -4,6 +4,7 @@ Started by torchrun (`RANK`, `WORLD_SIZE`, `LOCAL_RANK`, `MASTER_ADDR`, `MASTER_
 """
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ _left: list[Any] = []
 """Process groups that this process was in, kept from being taken apart. A DistributedDataParallel that outlives its
 group (an exception's frames hold it) would do that, and wait for gloo's threads with Python's lock in its hand, for
 which those may be waiting: the rank never ended, once in twenty Ctrl-C."""
+
+_LET_GO_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,3 +127,6 @@ def join_ranks(device: str) -> Iterator[Ranks]:
     finally:
         _left.append(dist.group.WORLD)
         dist.destroy_process_group()
+        # Gloo's threads want Python's lock to let go of the last tensors. One that asks for it while the interpreter
+        # ends is ended by it, and the process with it ("terminate called without an active exception", seen once).
+        time.sleep(_LET_GO_SECONDS)
