@@ -324,25 +324,21 @@ def test_a_text_is_one_whatever_words_it_has(out: Path):
     assert mentions_in(run("tag", str(out / "model"), text, "--quiet").stdout) == [["p53"]]
 
 
+def search_command(files: Path, base: Path, epochs: int, trials: int, out: Path) -> tuple[str, ...]:
+    return (
+        *("finetune", str(files / "train.conll"), "--dev", str(files / "dev.jsonl"), "--base", str(base)),
+        *("--epochs", str(epochs), "--quiet", "--search", str(trials), "--out", str(out)),
+    )
+
+
 def test_search_finds_settings_and_goes_on_where_it_stopped(
     files: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     pytest.importorskip("optuna")
     monkeypatch.setattr(speed, "matmul_peak", lambda *_, seconds: 1e11)
-    command = (
-        *(
-            "finetune",
-            str(files / "train.conll"),
-            "--dev",
-            str(files / "dev.jsonl"),
-            "--base",
-            str(tiny_bert),
-        ),
-        *("--epochs", "3", "--quiet", "--search"),
-    )
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    run(*command, "3", "--out", str(whole))
-    run(*command, "2", "--out", str(parts))
+    run(*search_command(files, tiny_bert, 3, 3, whole))
+    run(*search_command(files, tiny_bert, 3, 2, parts))
 
     def found(folder: Path) -> dict[str, list[dict[str, object]]]:
         return json.loads((folder.with_name(f"{folder.name}-search") / "search.json").read_text())
@@ -361,27 +357,7 @@ def test_search_compares_the_weights_that_would_be_kept(
 ):
     pytest.importorskip("optuna")
     monkeypatch.setattr(speed, "matmul_peak", lambda *_, seconds: 1e11)
-    run(
-        *(
-            "finetune",
-            str(files / "train.conll"),
-            "--dev",
-            str(files / "dev.jsonl"),
-            "--base",
-            str(tiny_bert),
-        ),
-        *(
-            "--epochs",
-            "2",
-            "--final-weights",
-            "last",
-            "--quiet",
-            "--search",
-            "1",
-            "--out",
-            str(tmp_path / "run"),
-        ),
-    )
+    run(*search_command(files, tiny_bert, 2, 1, tmp_path / "run"), "--final-weights", "last")
     (trial,) = (tmp_path / "run-search").glob("trial-*")
     looks = [line["validation/f1"] for line in read_metrics(trial) if "validation/f1" in line]
     found = json.loads((tmp_path / "run-search/search.json").read_text())["trials"]

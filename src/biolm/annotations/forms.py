@@ -71,10 +71,10 @@ def splits_in(path: Path) -> tuple[str, ...]:
     words: list[str] = []
     if (path / SAVED[1]).is_file():
         words = saved_splits(path)
-    elif (named := _named_for_splits(_files_in(path))) and _folder_form(
-        path
-    ) is None:  # that looks at all below
-        words = list(named.values())
+    else:
+        named = _named_for_splits(_files_in(path))
+        if named and _folder_form(path) is None:  # asked second: it looks at all that lies below
+            words = list(named.values())
     return tuple(split for split in SPLIT_WORDS if any(same_split(word, split) for word in words))
 
 

@@ -10,7 +10,7 @@ from biolm.annotations.bioc_files import read_bioc_json, read_bioc_xml_file
 from biolm.annotations.brat import read_brat
 from biolm.annotations.conll import read_conll
 from biolm.annotations.files import read_bytes, read_text, unique
-from biolm.annotations.forms import FORMS, file_of_split, form_of, splits_in
+from biolm.annotations.forms import FORMS, file_of_split, form_of, plain_suffix, splits_in
 from biolm.annotations.json_lines import read_json_lines
 from biolm.annotations.pubtator import read_pubtator
 from biolm.annotations.rows import documents_of_rows
@@ -130,7 +130,7 @@ def _read(
         raise InputError(f"{path} is a file; for {form} give the folder")
     if form == "brat":
         yield from read_brat(path, counts=counts)
-    elif form == "datasets" or (form == "table" and path.name.removesuffix(".gz").endswith(".parquet")):
+    elif form == "datasets" or (form == "table" and plain_suffix(path) == ".parquet"):
         table = saved_table(path, split) if form == "datasets" else parquet_table(path)
         yield from documents_of_rows(
             table.rows,

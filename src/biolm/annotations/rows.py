@@ -42,16 +42,14 @@ def documents_of_rows(
     is "name:row". Raises InputError where columns are missing, numbers have no name, or spans are not in the text.
     """
     counts = Counter() if counts is None else counts
-    found: Iterator[tuple[int, tuple[str, Row]]] = enumerate(rows, 1)
     if columns is None:
-        whole = list(found)
-        columns = list(dict.fromkeys(column for _, (_, row) in whole for column in row))
-        found = iter(whole)
-    first = next(found, None)
+        rows = list(rows)
+        columns = list(dict.fromkeys(column for _, row in rows for column in row))
+    waiting = enumerate(rows, 1)
+    first = next(waiting, None)
     if first is None:
         return
-    where = first[1][0]
-    found = chain([first], found)
+    where, found = first[1][0], chain([first], waiting)
     words, tags = _column(columns, WORDS), _column(columns, TAGS)
     if words and tags:
         _count_columns(columns, {"id", words, tags}, counts)

@@ -54,7 +54,6 @@ def read_annotated(
     path: Path,
     *,
     split: str | None = None,
-    form: str | None = None,
     spacing: str = "reconstructed",
     labels: Sequence[str] | None = None,
     types: Sequence[str] = (),
@@ -72,7 +71,7 @@ def read_annotated(
     from biolm.annotations.read import read_documents
     from biolm.errors import InputError
 
-    data = read_documents(path, split=split, form=form, spacing=spacing, labels=labels)
+    data = read_documents(path, split=split, spacing=spacing, labels=labels)
     documents = data.documents
     if types:
         there = {mention.type for document in documents for mention in document.mentions}

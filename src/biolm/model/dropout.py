@@ -35,6 +35,11 @@ def draw_kept(shape: Sequence[int], rate: float) -> tuple[torch.Tensor, float]:
     return torch.from_numpy(kept).view(*shape), _LEVELS / (_LEVELS - lost)
 
 
+def drop(states: torch.Tensor, kept: torch.Tensor, factor: float) -> torch.Tensor:
+    """States, or their gradient, without what is not kept, scaled."""
+    return (states * kept).mul_(factor)
+
+
 def fast_dropout(model: torch.nn.Module) -> None:
     """Put Dropout in the place of every torch.nn.Dropout of a model."""
     for module in model.modules():
@@ -48,10 +53,10 @@ class _Dropped(torch.autograd.Function):
     def forward(ctx: Any, states: torch.Tensor, rate: float) -> torch.Tensor:
         kept, ctx.factor = draw_kept(states.shape, rate)
         ctx.save_for_backward(kept)
-        return (states * kept).mul_(ctx.factor)
+        return drop(states, kept, ctx.factor)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         (kept,) = ctx.saved_tensors
-        return (gradient * kept).mul_(ctx.factor), None
+        return drop(gradient, kept, ctx.factor), None

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
-from biolm.model.dropout import Dropout, draw_kept
+from biolm.model.dropout import Dropout, draw_kept, drop
 from biolm.model.families import family_of
 from biolm.model.passages import PassageLengths
 
@@ -70,7 +70,7 @@ def _forward(layer: Any, hidden_states: torch.Tensor, *arguments: Any, **named: 
     linear = (own.query, own.key, own.value, mix.dense, layer.intermediate.dense, layer.output.dense)
     norms = (mix.LayerNorm, layer.output.LayerNorm)
     shape = (own.num_attention_heads, float(norms[0].eps), tuple(n for n in passages.lengths if n))
-    rates = tuple(drop.p if drop.training else 0.0 for drop in drops)
+    rates = tuple(part.p if part.training else 0.0 for part in drops)
     weights = [each for part in (*linear, *norms) for each in (part.weight, part.bias)]
     out: torch.Tensor = _Layer.apply(hidden_states, *shape, rates, *weights)
     return out
@@ -115,17 +115,13 @@ def _add(
     inputs: torch.Tensor,
     matrix: torch.Tensor,
     bias: torch.Tensor,
-    drop: tuple[torch.Tensor, float] | None,
+    drawn: tuple[torch.Tensor, float] | None,
 ) -> torch.Tensor:
     """states + dropout(linear(inputs)), in a tensor of its own."""
-    if drop is None:
+    if drawn is None:
         return (states + bias).addmm_(inputs, matrix.t())
-    kept, factor = drop
+    kept, factor = drawn
     return torch.mm(inputs, matrix.t()).add_(bias).mul_(kept).mul_(factor).add_(states)
-
-
-def _drop(gradient: torch.Tensor, kept: torch.Tensor | None, factor: float) -> torch.Tensor:
-    return gradient if kept is None else (gradient * kept).mul_(factor)
 
 
 class _Layer(torch.autograd.Function):
@@ -142,7 +138,7 @@ class _Layer(torch.autograd.Function):
         *weights: torch.Tensor,
     ) -> torch.Tensor:
         w, hidden, width = _Weights(*weights), states[0], states.shape[2]
-        drops = [draw_kept(hidden.shape, rate) if rate else None for rate in rates]
+        draws = [draw_kept(hidden.shape, rate) if rate else None for rate in rates]
         projected = hidden.new_empty(hidden.shape[0], 3 * width)  # queries, keys and values beside each other
         for part, matrix in zip(projected.split(width, 1), (w.query, w.key, w.value), strict=True):
             torch.mm(hidden, matrix.t(), out=part)
@@ -154,18 +150,18 @@ class _Layer(torch.autograd.Function):
             out, total = _attention(q, k, v)
             place.copy_(out)
             totals.append(total)
-        mixed = _add(hidden, attended, w.mix, w.mix_bias, drops[0])
+        mixed = _add(hidden, attended, w.mix, w.mix_bias, draws[0])
         middle, *mixed_by = torch.native_layer_norm(mixed, [width], w.mix_norm, w.mix_norm_bias, eps)
         raised = torch.mm(middle, w.up.t()).add_(w.up_bias)
         active = F.gelu(raised)
-        lowered = _add(middle, active, w.down, w.down_bias, drops[1])
+        lowered = _add(middle, active, w.down, w.down_bias, draws[1])
         # With the row's first dimension here already: FSDP2 wants no view for an output.
         out, *lowered_by = torch.native_layer_norm(lowered[None], [width], w.down_norm, w.down_norm_bias, eps)
         inner = (projected, attended, mixed, *mixed_by, middle, raised, active, lowered, *lowered_by)
         ctx.save_for_backward(
-            hidden, *weights, *inner, *(drop[0] if drop else None for drop in drops), *totals
+            hidden, *weights, *inner, *(drawn[0] if drawn else None for drawn in draws), *totals
         )
-        ctx.heads, ctx.lengths, ctx.factors = heads, lengths, [drop[1] if drop else 1.0 for drop in drops]
+        ctx.heads, ctx.lengths, ctx.factors = heads, lengths, [drawn[1] if drawn else 1.0 for drawn in draws]
         return out
 
     @staticmethod
@@ -195,7 +191,7 @@ class _Layer(torch.autograd.Function):
             w.down_norm_bias,
             [True] * 3,
         )
-        dropped = _drop(below, down_kept, ctx.factors[1])
+        dropped = below if down_kept is None else drop(below, down_kept, ctx.factors[1])
         linear("down", dropped, active)
         inner = torch.mm(dropped, w.down)
         torch.ops.aten.gelu_backward.grad_input(inner, raised, grad_input=inner)
@@ -204,7 +200,7 @@ class _Layer(torch.autograd.Function):
         above, found["mix_norm"], found["mix_norm_bias"] = torch.ops.aten.native_layer_norm_backward(
             below, mixed, [width], mean, deviation, w.mix_norm, w.mix_norm_bias, [True] * 3
         )
-        dropped = _drop(above, mix_kept, ctx.factors[0])
+        dropped = above if mix_kept is None else drop(above, mix_kept, ctx.factors[0])
         linear("mix", dropped, attended)
         outward = _heads(torch.mm(dropped, w.mix), heads).split(lengths, 2)
         query, key, value = (_heads(part, heads).split(lengths, 2) for part in projected.split(width, 1))

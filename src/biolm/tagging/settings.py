@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from biolm.annotations.tagged_words import SPACINGS
 from biolm.errors import ModelError
 from biolm.tagging.tasks import TASKS
 
@@ -33,9 +34,9 @@ class TaggerSettings:
             raise ModelError(f"there is no task {self.task!r}; biolm knows {', '.join(TASKS)}")
         if self.scheme not in ("any", "IOB2"):
             raise ModelError(f"the scheme {self.scheme!r} is not known; biolm knows any and IOB2")
-        if self.spacing not in ("reconstructed", "words"):
+        if self.spacing not in SPACINGS:
             raise ModelError(
-                f"the spacing {self.spacing!r} is not known; biolm knows reconstructed and words"
+                f"the spacing {self.spacing!r} is not known; biolm knows {' and '.join(SPACINGS)}"
             )
         for name, least in (("max_tokens", 8), ("overlap", 0)):
             number = getattr(self, name)
