@@ -3,7 +3,10 @@
 import gzip
 import json
 import re
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -148,6 +151,11 @@ def test_standard_input_is_a_text_or_one_a_line(out: Path):
     )
 
 
+def test_standard_input_may_be_annotated(out: Path):
+    result = run("tag", str(out / "model"), "-", "--from", "conll", given="p53\tO\n.\tO\n")
+    assert json.loads(result.stdout)["text"] == "p53."
+
+
 @pytest.mark.parametrize("form", ["jsonl", "pubtator", "bioc", "brat", "conll"])
 def test_every_layout_can_be_read_again(form: str, out: Path, tmp_path: Path):
     target = tmp_path / ("brat" if form == "brat" else f"found.{'json' if form == 'bioc' else form}")
@@ -186,6 +194,57 @@ def test_papers_corpora_and_annotated_files_are_read(
     assert mentions_in(run("tag", str(out / "model"), str(text), "--quiet").stdout) == [
         ["p53", "STAT3", "neurons"]
     ]
+
+
+def test_a_stopped_tagging_goes_on_to_the_same_bytes(
+    out: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    lines, model = tmp_path / "lines.jsonl", str(out / "model")
+    texts = [json.dumps({"id": str(number), "text": f"{number} {TEXT}"}) for number in range(300)]
+    lines.write_text("\n".join(texts))
+    run("tag", model, str(lines), "--out", str(tmp_path / "whole.pubtator"), "--quiet")
+    lines.write_text("\n".join([*texts[:200], "{", *texts[200:]]))
+    command = ("tag", model, str(lines), "--out", str(tmp_path / "found.pubtator"), "--quiet")
+    result = run(*command, code=2)
+    assert "line 201 is no JSON" in str(result.exception)
+    assert (
+        "stopped after 128 documents; the same command with --resume goes on behind them" in caplog.messages
+    )
+    lines.write_text("\n".join(texts))
+    journal = tmp_path / ".found.pubtator.unfinished"
+    assert journal.is_file()
+    assert not (tmp_path / "found.pubtator").exists()
+    assert "give --resume to go on" in str(run(*command, code=2).exception)
+    other = run(*command, "--resume", "--precision", "fp16", code=2)
+    assert "other models or in another precision" in str(other.exception)
+    lines.write_text("\n".join([*texts[:100], texts[100].replace("p53", "p54"), *texts[101:]]))
+    assert "document 101 of the input, 100 when it was tagged, has changed" in str(
+        run(*command, "--resume", code=2).exception
+    )
+    lines.write_text("\n".join(texts))
+    with journal.open("ab") as file:
+        file.write(b'{"given": "')  # a process was killed as it wrote this
+    run(*command[:-1], "--resume")
+    assert "going on behind 128 documents that are tagged" in caplog.messages
+    assert (tmp_path / "found.pubtator").read_bytes() == (tmp_path / "whole.pubtator").read_bytes()
+    assert not journal.exists()
+
+
+def test_a_killed_tagging_goes_on_to_the_same_bytes(out: Path, tmp_path: Path):
+    lines, found, whole = tmp_path / "lines.txt", tmp_path / "found.jsonl", tmp_path / "whole.jsonl"
+    lines.write_text("\n".join(f"{number} {TEXT}" for number in range(3000)))
+    command = ("tag", str(out / "model"), str(lines), "--lines", "--quiet", "--resume", "--out")
+    journal = tmp_path / ".found.jsonl.unfinished"
+    process = subprocess.Popen([sys.executable, "-m", "biolm", *command, str(found)])
+    while process.poll() is None and (not journal.is_file() or journal.stat().st_size < 100_000):
+        time.sleep(0.001)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert journal.is_file()
+    run(*command, str(found))
+    run(*command, str(whole))
+    assert found.read_bytes() == whole.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["found.jsonl", "lines.txt", "whole.jsonl"]
 
 
 def test_a_terminal_shows_types_behind_mentions(out: Path):

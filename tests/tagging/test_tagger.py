@@ -14,7 +14,9 @@ from biolm.errors import ConfigError, ModelError
 from biolm.finetuning.parts import save_tagger
 from biolm.finetuning.windows import label_windows
 from biolm.mentions import Document, Mention, Part
-from biolm.model.token_classifier import load_token_classifier
+from biolm.model.device import resolve_inference_precision
+from biolm.model.masked_lm import AskedRow
+from biolm.model.token_classifier import load_token_classifier, row_scores
 from biolm.tagging.chain import Chain
 from biolm.tagging.labels import LabelSet
 from biolm.tagging.settings import TaggerSettings
@@ -72,6 +74,50 @@ def test_rows_change_no_mention(row_tokens: int, tiny_roberta: Path):
             dataclasses.replace(each, score=None) for each in theirs
         ]
         assert [each.score for each in ours] == pytest.approx([each.score for each in theirs], abs=1e-5)
+
+
+@pytest.fixture
+def rows(monkeypatch: pytest.MonkeyPatch) -> list[AskedRow]:
+    """The rows that taggers compute from here on."""
+    seen: list[AskedRow] = []
+
+    def scores(model, row):
+        seen.append(row)
+        return row_scores(model, row)
+
+    monkeypatch.setattr("biolm.tagging.tagger.row_scores", scores)
+    return seen
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_half_precision_changes_scores_little(
+    family: str, request: pytest.FixtureRequest, rows: list[AskedRow]
+):
+    full = tagger_of(request.getfixturevalue(f"tiny_{family}"))
+    half = Tagger(full.model, full.tokenizer, precision="bf16", max_row_tokens=300)
+    cuts = list(full.cut(sentences(30, seed=5)))
+    ours = half.scores(cuts)
+    assert len(rows) > 1
+    assert {len(row.input_ids) % 128 for row in rows} == {0}  # few shapes, few kernels to compile
+    theirs = full.scores(cuts)
+    for each, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(each, other, atol=0.1)
+    assert any((each != other).any() for each, other in zip(ours, theirs, strict=True))
+
+
+def test_what_fills_a_row_is_no_longer_than_a_model_allows(tiny_bert: Path, rows: list[AskedRow]):
+    full = tagger_of(tiny_bert)
+    full.model.config.max_position_embeddings = 40
+    half = Tagger(full.model, full.tokenizer, precision="bf16")
+    half.scores(list(half.cut(["BRCA1 binds BARD1."])))
+    assert rows[0].segments.tolist()[1:] == [40]
+
+
+def test_auto_is_half_precision_where_a_cpu_has_matrix_units(tagger: Tagger):
+    units = torch.cpu.get_capabilities().get("amx_bf16", False)
+    own = Tagger(tagger.model, tagger.tokenizer, precision="auto")
+    assert own.precision == ("bf16" if units else "fp32")
+    assert resolve_inference_precision("fp32", torch.device("cpu")) == "fp32"
 
 
 def test_a_long_text_is_tagged_like_its_windows(tiny_bert: Path):

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from biolm.mentions import Document, Mention
     from biolm.progress import Progress
+    from biolm.tagging.chain import Chain
 
 logger = logging.getLogger(__name__)
 COLOURS = (
@@ -57,6 +58,9 @@ COLOURS = (
     default=None,
     help="File (for brat: folder) to write.  [default: standard output]",
 )
+@click.option(
+    "--resume", is_flag=True, help="Go on behind the documents that an earlier call for --out has tagged."
+)
 @click.option("--lines", is_flag=True, help="Each line of a text file is a document of its own.")
 @click.option(
     "--from",
@@ -84,7 +88,7 @@ COLOURS = (
     type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
     default="auto",
     show_default=True,
-    help="auto: half precision on a GPU, fp32 on a CPU.",
+    help="auto: half precision on a GPU and on a CPU with matrix units (AMX), else fp32.",
 )
 @click.option(
     "--max-row-tokens",
@@ -100,6 +104,7 @@ def tag(
     roles: tuple[str, ...],
     form: str | None,
     out: Path | None,
+    resume: bool,
     lines: bool,
     given: str | None,
     split: str | None,
@@ -125,6 +130,8 @@ def tag(
         raise ConfigError("--to text is for the terminal; give another layout with --out, such as --to jsonl")
     if out is not None and (not out.name or (out.is_dir() and form != "brat")):
         raise ConfigError(f"--out {out} is a folder, and {form} is one file; name the file")
+    if resume and out is None:
+        raise ConfigError("--resume goes on with what is written to --out; name that file")
     documents = Inputs(texts or ("-",), lines=lines, form=given, split=split)
     progress = progress_for(quiet)
     taggers = [
@@ -141,17 +148,41 @@ def tag(
     taken: Iterable[Document] = documents
     if together.needs_entities:
         taken = _with_entities(taken, taggers[0].task.hidden)
-    found = _counted(_sure(together.tag(taken), min_score), progress if out is not None else None)
-    if form == "text":
-        _print(found)
-        _say_left_out(said(documents.counts.items()))
-        return
-    from biolm.annotations.write import write_documents
+    if out is not None:
+        _into_file(together, taken, out, form, resume=resume, min_score=min_score, progress=progress)
+    elif form == "text":
+        _print(_sure(together.tag(taken), min_score))
+    else:
+        from biolm.annotations.write import write_documents
 
-    lost = write_documents(found, out if out is not None else sys.stdout, form)
-    for why, count in lost.items():
-        logger.warning("%s: %s", why, f"{count:,}")
+        _say_lost(write_documents(_sure(together.tag(taken), min_score), sys.stdout, form))
     _say_left_out(said(documents.counts.items()))
+
+
+def _into_file(
+    together: "Chain",
+    documents: "Iterable[Document]",
+    out: Path,
+    form: str,
+    *,
+    resume: bool,
+    min_score: float,
+    progress: "Progress",
+) -> None:
+    from biolm.annotations.write import write_documents
+    from biolm.tagging.journal import open_journal, tagger_identity
+
+    identity = [tagger_identity(tagger) for tagger in together.taggers]
+    with open_journal(out, identity, resume=resume) as journal:
+        if journal.done:
+            logger.info("going on behind %s documents that are tagged", f"{journal.done:,}")
+        found = _sure(journal.tag(together, documents), min_score)
+        _say_lost(write_documents(_counted(found, progress, before=journal.done), out, form))
+
+
+def _say_lost(counts: "Mapping[str, int]") -> None:
+    for why, count in counts.items():
+        logger.warning("%s: %s", why, f"{count:,}")
 
 
 def _form_for(out: Path | None) -> str:
@@ -201,17 +232,18 @@ def _with_sure_role(mention: "Mention", least: float) -> "Mention":
     return mention if told is None or float(told) >= least else without_role(mention)
 
 
-def _counted(documents: "Iterable[Document]", progress: "Progress | None") -> "Iterator[Document]":
+def _counted(documents: "Iterable[Document]", progress: "Progress", *, before: int) -> "Iterator[Document]":
+    """The documents, and how far they are; `before` of them were tagged by an earlier call."""
     count = mentions = 0
-    if progress is not None:
-        progress.start("tag", None, "documents")
+    progress.start("tag", None, "documents")
+    if before:
+        progress.update(before, before=True)
     for document in documents:
         yield document
         count, mentions = count + 1, mentions + len(document.mentions)
-        if progress is not None:
+        if count > before:
             progress.update(count)
-    if progress is not None:
-        progress.finish(f"{count:,} documents, {mentions:,} mentions")
+    progress.finish(f"{count:,} documents, {mentions:,} mentions")
 
 
 def _print(documents: "Iterable[Document]") -> None:

@@ -4,6 +4,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -82,7 +83,8 @@ class Inputs:
 
     def _source(self, argument: str, number: int) -> Documents:
         if argument == "-":
-            self._followed.add("--lines")
+            if self._form is None:
+                self._followed.add("--lines")
             return self._of_stdin
         path = _path(argument)
         if path is not None:
@@ -96,11 +98,13 @@ class Inputs:
         return lambda: iter([Document(f"text-{number}", argument)])
 
     def _of_stdin(self) -> Iterator[Document]:
-        if self._form is not None:
-            raise InputError(
-                "--from is for files, and standard input is read as text; write it to a file first"
-            )
         data = sys.stdin.buffer.read()
+        if self._form is not None:
+            with TemporaryDirectory() as folder:
+                path = Path(folder) / "stdin"
+                path.write_bytes(data)
+                yield from self._annotated(path, self._form, None)
+            return
         try:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:

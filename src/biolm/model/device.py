@@ -26,6 +26,16 @@ def resolve_precision(wanted: str, device: torch.device) -> str:
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
 
 
+def resolve_inference_precision(wanted: str, device: torch.device) -> str:
+    """As `resolve_precision`, of a model that only answers: "auto" is bf16 also on a CPU that has matrix units for it.
+
+    Those are Intel's AMX. Training is faster in fp32 there too (DECISIONS.md).
+    """
+    if wanted == "auto" and device.type == "cpu" and torch.cpu.get_capabilities().get("amx_bf16"):
+        return "bf16"
+    return resolve_precision(wanted, device)
+
+
 def resolve_row_tokens(wanted: int | None, device: torch.device) -> int:
     """Tokens to compute at once. None: as many as keep the device busy with a base-sized model (DECISIONS.md)."""
     return wanted or (16384 if device.type == "cuda" else 4096)

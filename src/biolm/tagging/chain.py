@@ -13,8 +13,8 @@ LEGENDS = ("figure_legend", "supplementary_legend")
 """Parts of a document that have panels."""
 ROLE, ROLE_SCORE = "role", "role_score"
 """Attributes that a mention gets from a tagger of roles."""
-_AT_ONCE = 128
-"""Documents that are taken together."""
+AT_ONCE = 128
+"""Documents that are tagged together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class Chain:
 
     def __init__(self, taggers: Sequence[Tagger]) -> None:
         """At most one of panels and one of entities; raises ConfigError for more."""
+        self.taggers = tuple(taggers)
         self._panels = [tagger for tagger in taggers if tagger.task.starts_only]
         self._roles = [tagger for tagger in taggers if tagger.task.hidden]
         self._entities = [
@@ -54,7 +55,7 @@ class Chain:
         of a panel or part without a role.
         """
         waiting = iter(documents)
-        while block := list(islice(waiting, _AT_ONCE)):
+        while block := list(islice(waiting, AT_ONCE)):
             yield from self._block(block)
 
     def _block(self, documents: list[Document]) -> Iterator[Document]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from biolm.batches.packing import pack_lengths
 from biolm.errors import ModelError
 from biolm.mentions import UNIT, Mention
-from biolm.model.device import autocast, choose_device, resolve_row_tokens
+from biolm.model.device import autocast, choose_device, resolve_inference_precision, resolve_row_tokens
 from biolm.model.families import token_limit
 from biolm.model.masked_lm import AskedRow
 from biolm.model.memory import keep_large_blocks
@@ -27,6 +27,9 @@ from biolm.tokens.tokenizer import Tokenizer, resolve_model
 
 _AT_ONCE = 256
 """Texts that are cut and packed together: memory is theirs, whatever the number of texts."""
+_ROUND = 128
+"""In half precision on a CPU rows are filled up to a multiple of this many tokens: each number has kernels of its own,
+and to compile one takes some milliseconds, as long as a small row."""
 
 
 class Tagger:
@@ -43,7 +46,8 @@ class Tagger:
     ) -> None:
         """`max_row_tokens`: computed at once; changes speed and memory, not the mentions.
 
-        Raises ModelError for a model whose labels are none of a known scheme.
+        `precision`: fp32, bf16, fp16 or auto (half where the hardware has units for it, which changes a mention in a
+        hundred or so). Raises ModelError for a model whose labels are none of a known scheme.
         """
         self.model = model.eval()
         self.tokenizer = tokenizer
@@ -51,7 +55,9 @@ class Tagger:
         self.labels = LabelSet.of(model.config.id2label, strict=self.settings.scheme == "IOB2")
         self.task: Task = task_of(self.settings.task)
         self.paths = paths_of(model, self.labels)
-        self.precision = precision
+        self.folder: Path | None = None
+        """Where `load` found it."""
+        self.precision = resolve_inference_precision(precision, model.device)
         self._row_tokens = resolve_row_tokens(max_row_tokens, model.device)
         keep_large_blocks()
 
@@ -64,9 +70,11 @@ class Tagger:
         model = load_token_classifier(folder).to(choose_device(device))
         try:
             settings = read_settings(Path(folder))
-            return cls(model, tokenizer, settings, max_row_tokens=max_row_tokens, precision=precision)
+            tagger = cls(model, tokenizer, settings, max_row_tokens=max_row_tokens, precision=precision)
         except ModelError as error:
             raise ModelError(f"{folder}: {error}") from None
+        tagger.folder = Path(folder)
+        return tagger
 
     def tag(
         self, texts: Iterable[str], entities: Iterable[Sequence[Mention]] | None = None
@@ -161,6 +169,12 @@ class Tagger:
             asked.append(cuts[number].asked(window, vocabulary) + at)
             lengths.append(len(ids[-1]))
             at += lengths[-1]
+        if self.model.device.type == "cpu" and self.precision != "fp32":
+            filler = min(
+                -at % _ROUND, token_limit(self.model.config)
+            )  # a passage of its own, which nobody asks
+            ids.append(np.full(filler, vocabulary.mask_id))
+            lengths.append(filler)
         plain = AskedRow(np.concatenate(ids), np.array(lengths, np.int64), np.concatenate(asked))
         with autocast(self.model.device, self.precision):
             scores = row_scores(self.model, plain).double().numpy()
