@@ -29,7 +29,7 @@ def resolve_precision(wanted: str, device: torch.device) -> str:
 def resolve_inference_precision(wanted: str, device: torch.device) -> str:
     """As `resolve_precision`, of a model that only answers: "auto" is bf16 also on a CPU that has matrix units for it.
 
-    Those are Intel's AMX. Training is faster in fp32 there too (DECISIONS.md).
+    Those are Intel's AMX. Fine-tuning was faster in fp32 even there (DECISIONS.md).
     """
     if wanted == "auto" and device.type == "cpu" and torch.cpu.get_capabilities().get("amx_bf16"):
         return "bf16"

@@ -4,11 +4,10 @@ import glob
 import hashlib
 import json
 import logging
-import os
 import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -101,7 +100,7 @@ def open_journal(out: Path, taggers: Sequence[Mapping[str, str]], *, resume: boo
         path.touch()
     except OSError as error:
         raise ArtifactError(f"{out} cannot be written: {error.strerror}; choose another place") from None
-    with exclusive(path, what=out), path.open("r+b") as file:
+    with exclusive(path, what=out), _opened(path) as file:
         _clear_half_written(out)
         header = json.dumps({"version": _VERSION, "taggers": taggers}, sort_keys=True).encode() + b"\n"
         first, done = file.readline(), 0
@@ -123,14 +122,24 @@ def open_journal(out: Path, taggers: Sequence[Mapping[str, str]], *, resume: boo
         except BaseException:
             if journal.done < AT_ONCE:
                 path.unlink()
-            else:
-                os.fsync(file.fileno())
+            elif journal.done > done:
                 logger.warning(
                     "stopped after %s documents; the same command with --resume goes on behind them",
                     f"{journal.done:,}",
                 )
             raise
         path.unlink()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """A file to read and write. What a full disk refuses when it is closed was told when it was written."""
+    file = path.open("r+b")
+    try:
+        yield file
+    finally:
+        with suppress(OSError):
+            file.close()
 
 
 def _clear_half_written(out: Path) -> None:
