@@ -10,15 +10,16 @@ Arms, each on BC5CDR-chem, BC5CDR-disease and NCBI-disease, with SEEDS seeds:
 
 On NCBI-disease also two ablations of how text reaches the model:
 
-  spaced     as biolm, but words joined by single spaces, as datasets of split words are usually read
+  spaced     as biolm, but words joined by single spaces, as datasets of split words are usually read; to a WordPiece
+             tokenizer, which sees no spaces, the same
   documents  as biolm, from the corpus as it was published: whole abstracts, mentions by character offsets
 
 and for biolm, spaced and documents how well their taggers do on the test abstracts as published ("on_documents").
 
-All arms: EPOCHS epochs, BATCH sentences a step (ABSTRACTS abstracts, which have as many words), learning rate LR, warm-up
-over a tenth, linear decay, the base's hidden dropout; biolm without attention dropout (its default), the Trainer with
-the base's. The weights after the last epoch are taken, dev sets choose nothing. Scored alike: exact spans and types over
-the test sentences, the Trainer's words put together by conlleval's rules.
+All arms: EPOCHS epochs, BATCH sentences a step (ABSTRACTS abstracts, which have as many words), learning rate LR,
+warm-up over a tenth, linear decay, the base's hidden dropout; biolm without attention dropout (its default), the
+Trainer with the base's. The weights after the last epoch are taken, dev sets choose nothing. Scored alike: exact spans
+and types over the test sentences, the Trainer's words put together by conlleval's rules.
 
 Speed is measured apart, since the grid takes hours in which the machine does other things too: SPEED_SENTENCES training
 sentences of each set, one epoch, each arm in its own process, alternating over ROUNDS rounds; timed from the end of the
