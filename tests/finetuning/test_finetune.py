@@ -19,12 +19,13 @@ from biolm.finetuning.measure import measure, predicted
 from biolm.finetuning.parts import freeze, module_of
 from biolm.finetuning.run import TaggerData, finetune
 from biolm.finetuning.seeds import finetune_seeds
-from biolm.finetuning.windows import LabelledSteps, label_windows
+from biolm.finetuning.windows import LabelledSteps, label_windows, settings_at_use
 from biolm.mentions import Document, Mention
 from biolm.model.masked_lm import row_tensors
 from biolm.model.token_classifier import PackedTokenClassifier, load_token_classifier
 from biolm.progress import Silent
 from biolm.tagging.labels import LabelSet
+from biolm.tagging.settings import TaggerSettings
 from biolm.tagging.tagger import Tagger
 from biolm.tagging.tasks import Example, task_of
 from biolm.tokens.tokenizer import load_tokenizer
@@ -225,6 +226,32 @@ def test_ranks_divide_a_step_and_change_nothing_else(tiny_bert: Path):
         assert len(rows[0]) == len(rows[1])
         together = sorted(window for part in rows for row in part for window in row.examples.tolist())
         assert together == sorted(one.examples_of(step).tolist())
+
+
+@pytest.mark.parametrize(
+    ("texts", "window", "overlap"),
+    [
+        ([*documents(400, longest=60), long_document(150)], None, None),
+        ([documents(1)[0]], 32, 8),
+        ([long_document(300)], 128, 32),
+    ],
+)
+def test_windows_at_use_are_as_long_as_nearly_all_of_training(
+    texts: list[Document], window: int | None, overlap: int | None, tiny_bert: Path
+):
+    tokenizer, labels = load_tokenizer(str(tiny_bert)), LabelSet.iob2(["GENE", "TISSUE"])
+    windows = label_windows(
+        [Example(each) for each in texts], labels, tokenizer, content_tokens=126, overlap=32
+    )
+    lengths = windows.lengths(np.arange(len(windows)))
+    at_use = settings_at_use(TaggerSettings(max_tokens=128, overlap=32), windows)
+    if window is None:
+        window = at_use.max_tokens
+        assert window is not None
+        assert 0.99 <= (lengths <= window).mean() < 1
+        assert window < 128
+        overlap = 32 * window // 128
+    assert (at_use.max_tokens, at_use.overlap) == (window, overlap)
 
 
 @pytest.mark.parametrize("crf", [False, True])

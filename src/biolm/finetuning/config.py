@@ -16,9 +16,11 @@ class FinetuneConfig(EngineConfig):
     examples_per_step: int = 32
     """Windows behind each optimizer step, over all ranks."""
     max_tokens: int = 512
-    """Longest window in tokens, special tokens included; the model's own limit where that is lower."""
+    """Longest window in tokens, special tokens included; the model's own limit where that is lower. At use windows are
+    no longer than 99 % of training's are."""
     overlap: int = 128
-    """Tokens that the windows of a long document share, at training and at use; at most half a window."""
+    """Tokens that the windows of a long document share, at training and at use (there in proportion to the window); at
+    most half a window."""
     lr_peak: float = 5e-5
     """Learning rate after warm-up. A small base wants more (MiniLM 2e-4 and above)."""
     warmup_fraction: float = 0.1

@@ -17,7 +17,7 @@ from biolm.errors import ConfigError, InputError
 from biolm.finetuning.config import FinetuneConfig
 from biolm.finetuning.dev import DevDocuments
 from biolm.finetuning.parts import FinetuneData, freeze, module_of, save_tagger
-from biolm.finetuning.windows import label_windows
+from biolm.finetuning.windows import label_windows, settings_at_use
 from biolm.mentions import Document
 from biolm.model.device import choose_device
 from biolm.model.families import token_limit
@@ -154,6 +154,7 @@ def finetune(
     windows = label_windows(data.train, labels, own, content_tokens=content, overlap=overlap)
     if not len(windows):
         raise InputError(f"the {len(data.train)} training documents hold no words; give others")
+    settings = settings_at_use(settings, windows)
     if windows.lost:
         logger.warning(
             "of %s mentions, labels cannot say exactly %s",
