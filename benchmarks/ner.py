@@ -14,7 +14,8 @@ On NCBI-disease also two ablations of how text reaches the model:
              tokenizer, which sees no spaces, the same
   documents  as biolm, from the corpus as it was published: whole abstracts, mentions by character offsets
 
-and for biolm, spaced and documents how well their taggers do on the test abstracts as published ("on_documents").
+and how well taggers of sentences (biolm) and of abstracts (documents) do on the test abstracts as published, in windows
+of up to 512 tokens and in windows as long as training's ("on_abstracts").
 
 All arms: EPOCHS epochs, BATCH sentences a step (ABSTRACTS abstracts, which have as many words), learning rate LR,
 warm-up over a tenth, linear decay, the base's hidden dropout; biolm without attention dropout (its default), the
@@ -57,6 +58,7 @@ from biolm.annotations.read import read_documents
 from biolm.chunks import chunks_of
 from biolm.finetuning.config import FinetuneConfig
 from biolm.finetuning.run import TaggerData, finetune
+from biolm.finetuning.windows import label_windows, settings_at_use
 from biolm.mentions import Document, Mention
 from biolm.progress import Lines, Silent
 from biolm.tagging.pairs import paired
@@ -142,11 +144,30 @@ def run_biolm(arm: str, name: str, seed: int, data: Path, base: Path, run: Path)
         **_scored(tagger, test, known),
         "mentions_not_exact": json.loads((model / "manifest.json").read_text())["trained"]["not_exact"],
     }
-    if name == ABLATED and arm != "further":
-        whole = documents(data, name, "test", "documents")
-        result["on_documents"] = _scored(tagger, whole, known)["report"]["strict"]["micro"]
     steps = [line for line in read_metrics(run) if "train/loss" in line]
     return {**result, "tokens": steps[-1]["train/tokens"], "steps": len(steps)}
+
+
+def run_on_abstracts(arm: str, data: Path, model: Path) -> dict[str, Any]:
+    """F1 in points of a tagger on the published test abstracts, by how long its windows are."""
+    tagger = Tagger.load(str(model))
+    config = config_of(1, arm)
+    whole = dataclasses.replace(tagger.settings, max_tokens=config.max_tokens, overlap=config.overlap)
+    around = len(tagger.tokenizer.vocabulary.prefix) + len(tagger.tokenizer.vocabulary.suffix)
+    content, overlap = whole.content(config.max_tokens, around)
+    train = TaggerData.of(documents(data, ABLATED, "train", arm), [], task_of("any")).train
+    windows = label_windows(train, tagger.labels, tagger.tokenizer, content_tokens=content, overlap=overlap)
+    gold = documents(data, ABLATED, "test", "documents")
+    found: dict[str, Any] = {}
+    for name, settings in (("whole", whole), ("as_trained", settings_at_use(whole, windows))):
+        tagger.settings = settings
+        micro = _scored(tagger, gold, frozenset())["report"]["strict"]["micro"]
+        found[name] = {
+            "f1": 100 * micro["f1"],
+            "max_tokens": settings.max_tokens,
+            "overlap": settings.overlap,
+        }
+    return found
 
 
 def _scored(tagger: Tagger, gold: list[Document], known: frozenset[Any]) -> dict[str, Any]:
@@ -306,8 +327,8 @@ def kept(name: str, settings: dict[str, Any], work: Callable[[str], dict[str, An
 
     `work` gets the cell's key, by which its run can be found again.
     """
-    settings = {**settings, "versions": {package: version(package) for package in ("torch", "transformers")}}
-    key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+    settings = with_versions(settings)
+    key = key_of(settings)
 
     def facts() -> dict[str, Any]:
         started = time.perf_counter()
@@ -317,6 +338,16 @@ def kept(name: str, settings: dict[str, Any], work: Callable[[str], dict[str, An
 
     found: dict[str, Any] = stored(HERE / "cells" / NAME / f"{name}-{key}.json", facts)
     return found
+
+
+def with_versions(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings and what else a cell depends on."""
+    return {**settings, "versions": {package: version(package) for package in ("torch", "transformers")}}
+
+
+def key_of(settings: dict[str, Any]) -> str:
+    """Which cell it is."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def commit() -> str:
@@ -413,8 +444,8 @@ def arm_summary(cells: dict[str, list[Any]]) -> dict[str, Any]:
                 100 * own[0]["report"]["intervals"]["f1"][side] for side in ("low", "high")
             ],
         }
-        if "on_documents" in own[0]:
-            found[name]["f1_on_documents"] = [100 * cell["on_documents"]["f1"] for cell in own]
+        if "on_abstracts" in own[0]:
+            found[name]["on_abstracts"] = [cell["on_abstracts"] for cell in own]
     return found
 
 
@@ -496,6 +527,14 @@ def grid(given: argparse.Namespace, only: Sequence[str]) -> dict[str, dict[str, 
                     return run_biolm(arm, name, seed, given.data, base, run)
 
                 found = kept(f"{arm}-{name}-{seed}", settings, work)
+                if name == ABLATED and arm in ("biolm", "documents"):
+                    run = given.work / f"{arm}-{name}-{seed}-{key_of(found['settings'])}"
+
+                    def use(_: str, arm: str = arm, run: Path = run) -> dict[str, Any]:
+                        return run_on_abstracts(arm, given.data, run / "model")
+
+                    used = kept(f"on_abstracts-{arm}-{seed}", {**settings, "use": [512, "as trained"]}, use)
+                    found = {**found, "on_abstracts": {part: used[part] for part in ("whole", "as_trained")}}
                 cells.setdefault(arm, {}).setdefault(name, []).append(found)
                 f1 = 100 * found["report"]["strict"]["micro"]["f1"]
                 print(f"{arm:10} {name:15} seed {seed}: F1 {f1:.2f} ({found['seconds']:.0f} s)", flush=True)
