@@ -7,6 +7,7 @@ folder (`.NAME.partial`) is thrown away by the next run.
 """
 
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -142,6 +143,15 @@ def clear_leftovers(folder: Path) -> None:
     for path in folder.glob(".*.partial"):
         if path.is_file():
             path.unlink()
+
+
+def clear_leftovers_of(out: Path) -> None:
+    """Remove what killed writers left half written of a file or folder that the caller alone writes."""
+    for path in out.parent.glob(f".{glob.escape(out.name)}.*.partial"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def check_free(out: Path) -> None:

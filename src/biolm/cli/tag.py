@@ -13,24 +13,11 @@ from biolm.cli.options import LocalPath, progress_for
 from biolm.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from biolm.mentions import Document, Mention
     from biolm.progress import Progress
     from biolm.tagging.chain import Chain
 
 logger = logging.getLogger(__name__)
-COLOURS = (
-    "cyan",
-    "magenta",
-    "green",
-    "yellow",
-    "blue",
-    "red",
-    "bright_cyan",
-    "bright_magenta",
-    "bright_green",
-)
 
 
 @click.command()
@@ -151,7 +138,9 @@ def tag(
     if out is not None:
         _into_file(together, taken, out, form, resume=resume, min_score=min_score, progress=progress)
     elif form == "text":
-        _print(_sure(together.tag(taken), min_score))
+        from biolm.cli.tag_terminal import print_documents
+
+        print_documents(_sure(together.tag(taken), min_score))
     else:
         from biolm.annotations.write import write_documents
 
@@ -244,60 +233,3 @@ def _counted(documents: "Iterable[Document]", progress: "Progress", *, before: i
         if count > before:
             progress.update(count)
     progress.finish(f"{count:,} documents, {mentions:,} mentions")
-
-
-def _print(documents: "Iterable[Document]") -> None:
-    from biolm.cli.tables import wide_console
-
-    console = wide_console()
-    colours: dict[str, str] = {}
-    for document in documents:
-        console.print(coloured(document, colours))
-    if colours:
-        from rich.text import Text
-
-        legend = Text()
-        for kind, colour in colours.items():
-            legend.append(f" {kind} ", style=f"reverse {colour}").append(" ")
-        console.print(legend)
-
-
-def coloured(document: "Document", colours: dict[str, str]) -> "Text":
-    """A text with its mentions marked, and role or type behind each; `colours` of types go on from call to call."""
-    from rich.text import Text
-
-    from biolm.tagging.chain import ROLE
-    from biolm.tagging.tasks import PANEL
-
-    text, at = Text(), 0
-    panels = {each.start for each in document.mentions if each.type == PANEL}
-    for mention in document.mentions:
-        if mention.type == PANEL or mention.start < at:
-            continue
-        _plain(text, document.text, at, mention.start, panels)
-        if mention.start in panels:
-            text.append("▌", style="bold")
-        colour = colours.setdefault(mention.type, COLOURS[len(colours) % len(COLOURS)])
-        text.append(_printable(document.surface(mention)), style=f"bold {colour}")
-        role = mention.attributes.get(ROLE)
-        text.append(f"[{mention.type}{':' + role if role else ''}]", style=f"dim {colour}")
-        at = mention.end
-    _plain(text, document.text, at, len(document.text), panels)
-    return text
-
-
-def _plain(text: "Text", whole: str, start: int, end: int, panels: set[int]) -> None:
-    """Words outside mentions, with a bar where a panel begins."""
-    for panel in sorted(place for place in panels if start <= place < end):
-        text.append(_printable(whole[start:panel])).append("▌", style="bold")
-        start = panel
-    text.append(_printable(whole[start:end]))
-
-
-def _printable(text: str) -> str:
-    """A text without what could move a terminal's cursor or change its title."""
-    import unicodedata
-
-    return "".join(
-        "�" if unicodedata.category(letter) == "Cc" and letter not in "\n\t" else letter for letter in text
-    )

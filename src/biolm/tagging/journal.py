@@ -1,10 +1,8 @@
 """What a long tagging has done so far, beside the file it will become, so that a stopped one goes on."""
 
-import glob
 import hashlib
 import json
 import logging
-import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -12,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from biolm.annotations.json_lines import document_of_json, json_of
-from biolm.artifacts import exclusive, sha256_file, writing
+from biolm.artifacts import clear_leftovers_of, exclusive, sha256_file, writing
 from biolm.errors import ArtifactError, ConfigError, InputError
 from biolm.mentions import Document
 from biolm.tagging.chain import AT_ONCE, Chain
@@ -101,7 +99,7 @@ def open_journal(out: Path, taggers: Sequence[Mapping[str, str]], *, resume: boo
     except OSError as error:
         raise ArtifactError(f"{out} cannot be written: {error.strerror}; choose another place") from None
     with exclusive(path, what=out), _opened(path) as file:
-        _clear_half_written(out)
+        clear_leftovers_of(out)
         header = json.dumps({"version": _VERSION, "taggers": taggers}, sort_keys=True).encode() + b"\n"
         first, done = file.readline(), 0
         if first.endswith(b"\n"):
@@ -125,7 +123,7 @@ def open_journal(out: Path, taggers: Sequence[Mapping[str, str]], *, resume: boo
             elif journal.done > done:
                 logger.warning(
                     "stopped after %s documents; the same command with --resume goes on behind them",
-                    f"{journal.done:,}",
+                    f"{journal.done // AT_ONCE * AT_ONCE:,}",
                 )
             raise
         path.unlink()
@@ -140,15 +138,6 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
     finally:
         with suppress(OSError):
             file.close()
-
-
-def _clear_half_written(out: Path) -> None:
-    """Remove what killed processes left of `out` itself."""
-    for each in out.parent.glob(f".{glob.escape(out.name)}.*.partial"):
-        if each.is_dir():
-            shutil.rmtree(each, ignore_errors=True)
-        else:
-            each.unlink(missing_ok=True)
 
 
 def _check(path: Path, done: int, *, same: bool, resume: bool) -> None:

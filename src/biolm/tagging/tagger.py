@@ -170,9 +170,8 @@ class Tagger:
             lengths.append(len(ids[-1]))
             at += lengths[-1]
         if self.model.device.type == "cpu" and self.precision != "fp32":
-            filler = min(
-                -at % _ROUND, token_limit(self.model.config)
-            )  # a passage of its own, which nobody asks
+            # A passage of its own, which nobody asks.
+            filler = min(-at % _ROUND, token_limit(self.model.config))
             ids.append(np.full(filler, vocabulary.mask_id))
             lengths.append(filler)
         plain = AskedRow(np.concatenate(ids), np.array(lengths, np.int64), np.concatenate(asked))
