@@ -327,8 +327,8 @@ def kept(name: str, settings: dict[str, Any], work: Callable[[str], dict[str, An
 
     `work` gets the cell's key, by which its run can be found again.
     """
-    settings = with_versions(settings)
-    key = key_of(settings)
+    settings = {**settings, "versions": {package: version(package) for package in ("torch", "transformers")}}
+    key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
     def facts() -> dict[str, Any]:
         started = time.perf_counter()
@@ -336,18 +336,7 @@ def kept(name: str, settings: dict[str, Any], work: Callable[[str], dict[str, An
         seconds = round(time.perf_counter() - started, 1)
         return {**found, "seconds": seconds, "commit": commit(), "settings": settings}
 
-    found: dict[str, Any] = stored(HERE / "cells" / NAME / f"{name}-{key}.json", facts)
-    return found
-
-
-def with_versions(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings and what else a cell depends on."""
-    return {**settings, "versions": {package: version(package) for package in ("torch", "transformers")}}
-
-
-def key_of(settings: dict[str, Any]) -> str:
-    """Which cell it is."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+    return {**stored(HERE / "cells" / NAME / f"{name}-{key}.json", facts), "key": key}
 
 
 def commit() -> str:
@@ -528,7 +517,7 @@ def grid(given: argparse.Namespace, only: Sequence[str]) -> dict[str, dict[str, 
 
                 found = kept(f"{arm}-{name}-{seed}", settings, work)
                 if name == ABLATED and arm in ("biolm", "documents"):
-                    run = given.work / f"{arm}-{name}-{seed}-{key_of(found['settings'])}"
+                    run = given.work / f"{arm}-{name}-{seed}-{found['key']}"
 
                     def use(_: str, arm: str = arm, run: Path = run) -> dict[str, Any]:
                         return run_on_abstracts(arm, given.data, run / "model")
