@@ -153,8 +153,7 @@ def run_on_abstracts(arm: str, data: Path, model: Path) -> dict[str, Any]:
     tagger = Tagger.load(str(model))
     config = config_of(1, arm)
     whole = dataclasses.replace(tagger.settings, max_tokens=config.max_tokens, overlap=config.overlap)
-    around = len(tagger.tokenizer.vocabulary.prefix) + len(tagger.tokenizer.vocabulary.suffix)
-    content, overlap = whole.content(config.max_tokens, around)
+    content, overlap = whole.content(config.max_tokens, tagger.tokenizer.vocabulary.around)
     train = TaggerData.of(documents(data, ABLATED, "train", arm), [], task_of("any")).train
     windows = label_windows(train, tagger.labels, tagger.tokenizer, content_tokens=content, overlap=overlap)
     gold = documents(data, ABLATED, "test", "documents")

@@ -50,8 +50,7 @@ class Contender:
     @property
     def room(self) -> int:
         """Tokens of a window, those around it not counted."""
-        vocabulary = self.tokenizer.vocabulary
-        return token_limit(self.model.config) - len(vocabulary.prefix) - len(vocabulary.suffix)
+        return token_limit(self.model.config) - self.tokenizer.vocabulary.around
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ def pseudo_log_likelihoods(
     """
     keep_large_blocks()
     model.eval()
-    limit = token_limit(model.config) - len(tokenizer.vocabulary.prefix) - len(tokenizer.vocabulary.suffix)
+    limit = token_limit(model.config) - tokenizer.vocabulary.around
     waiting: deque[_Pending] = deque()
     row = _Row(tokenizer.vocabulary, resolve_row_tokens(max_row_tokens, model.device))
     for text, aligned in _aligned(tokenizer, texts):
@@ -169,8 +169,7 @@ class _Row:
 
     def takes(self, content: int) -> bool:
         """Whether a window of so many tokens fits; an empty row takes any."""
-        around = len(self._vocabulary.prefix) + len(self._vocabulary.suffix)
-        return not self._windows or self._tokens + content + around <= self._max_tokens
+        return not self._windows or self._tokens + content + self._vocabulary.around <= self._max_tokens
 
     def add(self, ids: NDArray[np.int64], hidden: slice, owner: _Pending, place: int) -> None:
         """A window in which `hidden` is masked and its first token is asked for."""

@@ -150,7 +150,7 @@ def finetune(
         scheme="IOB2",
         spacing=data.spacing,
     )
-    content, overlap = settings.content(limit, len(own.vocabulary.prefix) + len(own.vocabulary.suffix))
+    content, overlap = settings.content(limit, own.vocabulary.around)
     windows = label_windows(data.train, labels, own, content_tokens=content, overlap=overlap)
     if not len(windows):
         raise InputError(f"the {len(data.train)} training documents hold no words; give others")

@@ -67,7 +67,7 @@ class Examples:
             own = slice(int(ends[window] - row.masked_per_window[window]), int(ends[window]))
             positions = row.masked_positions[own] - begins[window]
             first, last = int(self._data.offsets[passage]), int(self._data.offsets[passage + 1])
-            inside = int(row.lengths[window]) - len(vocabulary.prefix) - len(vocabulary.suffix)
+            inside = int(row.lengths[window]) - vocabulary.around
             content = np.asarray(self._data.ids[first : first + min(LONGEST, inside)], np.int64)
             said = dict(zip(positions.tolist(), range(own.start, own.stop), strict=True))
             kept[passage] = self._example(section, content, said, scores, len(content) < last - first)

@@ -107,17 +107,15 @@ class Tagger:
         self, texts: Sequence[str], hidden: Sequence[Sequence[Mention]] | None = None
     ) -> Iterator[CutText]:
         """Texts as this model reads them."""
-        vocabulary = self.tokenizer.vocabulary
-        around = len(vocabulary.prefix) + len(vocabulary.suffix)
-        content, overlap = self.settings.content(token_limit(self.model.config), around)
+        limit = token_limit(self.model.config)
+        content, overlap = self.settings.content(limit, self.tokenizer.vocabulary.around)
         return cut_texts(self.tokenizer, texts, content_tokens=content, overlap=overlap, hidden=hidden)
 
     def scores(self, cuts: Sequence[CutText]) -> list[NDArray[np.float64]]:
         """Of each text, unnormalized scores (units, labels): windows in packed rows, no padding."""
         found = [np.zeros((len(cut.units), len(self.labels.names))) for cut in cuts]
         windows = [(number, window) for number, cut in enumerate(cuts) for window in cut.windows]
-        around = len(self.tokenizer.vocabulary.prefix) + len(self.tokenizer.vocabulary.suffix)
-        lengths = [window.tokens + around for _, window in windows]
+        lengths = [window.tokens + self.tokenizer.vocabulary.around for _, window in windows]
         for group in pack_lengths(lengths, self._row_tokens):
             self._score_row(cuts, [windows[place] for place in group], found)
         return found

@@ -146,7 +146,7 @@ def _passages_at_once(
     lengths, of_mask = (pc.list_value_length(column).to_numpy().astype(np.int64) for column in columns)
     ids, mask = (part.to_numpy(zero_copy_only=False) for part in values)
     prefix, suffix = tokenizer.vocabulary.prefix, tokenizer.vocabulary.suffix
-    if not np.array_equal(lengths, of_mask) or lengths.min() < len(prefix) + len(suffix):
+    if not np.array_equal(lengths, of_mask) or lengths.min() < tokenizer.vocabulary.around:
         return None
     ends = np.cumsum(lengths)
     special = np.zeros(len(ids), np.int8)
@@ -159,7 +159,7 @@ def _passages_at_once(
         agree = agree and bool((ids[ends - place] == token).all())
     if not agree or not np.array_equal(special, mask):
         return None
-    return ids[special == 0].astype(np.int64), lengths - len(prefix) - len(suffix)
+    return ids[special == 0].astype(np.int64), lengths - tokenizer.vocabulary.around
 
 
 def _passages_one_by_one(

@@ -35,6 +35,11 @@ class Vocabulary:
     hash: str
     """SHA-256 of what decides how text becomes ids."""
 
+    @property
+    def around(self) -> int:
+        """How many ids stand around every passage, before and after it."""
+        return len(self.prefix) + len(self.suffix)
+
 
 @dataclass(frozen=True, slots=True)
 class Aligned:

@@ -148,12 +148,11 @@ def seconds_here(plan: Plan, probe: ProbeResult) -> Seconds:
 
 def _amount(examples: Examples, count: int, rate: float, shape: Shape) -> Amount:
     """Of the first `count` windows, a share `rate` of the tokens between special ones masked."""
-    around = len(examples.vocabulary.prefix) + len(examples.vocabulary.suffix)
     total = Amount(tokens=0, pairs=0, near_pairs=0, masked=0, masked_pairs=0)
     for first in range(0, count, BLOCK):
         index: NDArray[np.int64] = np.arange(first, min(first + BLOCK, count), dtype=np.int64)
         lengths = examples.lengths(index)
-        total = total.plus(Amount.of(lengths, rate * (lengths - around), shape))
+        total = total.plus(Amount.of(lengths, rate * (lengths - examples.vocabulary.around), shape))
     return total
 
 
