@@ -493,40 +493,41 @@ def grid(given: argparse.Namespace, only: Sequence[str]) -> dict[str, dict[str, 
             if arm not in only or base is None:
                 continue
             for name in SETS if arm in GRID else (ABLATED,):
-                files = [split_file(given.data, name, split, arm) for split in ("train", "test")]
-                settings = {
-                    **SHARED,
-                    "arm": arm,
-                    "set": name,
-                    "seed": seed,
-                    "base": hash_of(sorted(base.glob("*.safetensors"))),
-                    "data": hash_of(files),
-                    "config": "the Trainer's"
-                    if arm == "trainer"
-                    else dataclasses.asdict(config_of(seed, arm)),
-                }
-
-                def work(
-                    key: str, arm: str = arm, name: str = name, seed: int = seed, base: Path = base
-                ) -> dict[str, Any]:
-                    if arm == "trainer":
-                        return run_trainer(name, seed, given.data, base)
-                    run = given.work / f"{arm}-{name}-{seed}-{key}"
-                    return run_biolm(arm, name, seed, given.data, base, run)
-
-                found = kept(f"{arm}-{name}-{seed}", settings, work)
-                if name == ABLATED and arm in ("biolm", "documents"):
-                    run = given.work / f"{arm}-{name}-{seed}-{found['key']}"
-
-                    def use(_: str, arm: str = arm, run: Path = run) -> dict[str, Any]:
-                        return run_on_abstracts(arm, given.data, run / "model")
-
-                    used = kept(f"on_abstracts-{arm}-{seed}", {**settings, "use": [512, "as trained"]}, use)
-                    found = {**found, "on_abstracts": {part: used[part] for part in ("whole", "as_trained")}}
+                found = grid_cell(arm, name, seed, given.data, base, given.work)
                 cells.setdefault(arm, {}).setdefault(name, []).append(found)
                 f1 = 100 * found["report"]["strict"]["micro"]["f1"]
                 print(f"{arm:10} {name:15} seed {seed}: F1 {f1:.2f} ({found['seconds']:.0f} s)", flush=True)
     return cells
+
+
+def grid_cell(arm: str, name: str, seed: int, data: Path, base: Path, work: Path) -> dict[str, Any]:
+    """One arm on one set with one seed; with what its tagger does on abstracts, where that is asked."""
+    settings = {
+        **SHARED,
+        "arm": arm,
+        "set": name,
+        "seed": seed,
+        "base": hash_of(sorted(base.glob("*.safetensors"))),
+        "data": hash_of([split_file(data, name, split, arm) for split in ("train", "test")]),
+        "config": "the Trainer's" if arm == "trainer" else dataclasses.asdict(config_of(seed, arm)),
+    }
+    if arm == "trainer":
+        return kept(f"{arm}-{name}-{seed}", settings, lambda _: run_trainer(name, seed, data, base))
+
+    def run_of(key: str) -> Path:
+        return work / f"{arm}-{name}-{seed}-{key}"
+
+    found = kept(
+        f"{arm}-{name}-{seed}", settings, lambda key: run_biolm(arm, name, seed, data, base, run_of(key))
+    )
+    if name != ABLATED or arm not in ("biolm", "documents"):
+        return found
+    used = kept(
+        f"on_abstracts-{arm}-{seed}",
+        {**settings, "use": [512, "as trained"]},
+        lambda _: run_on_abstracts(arm, data, run_of(found["key"]) / "model"),
+    )
+    return {**found, "on_abstracts": {part: used[part] for part in ("whole", "as_trained")}}
 
 
 def speed(given: argparse.Namespace) -> dict[str, dict[str, list[float]]]:

@@ -40,8 +40,7 @@ class Examples:
         """(n,) tokens of each window, special tokens included."""
         passages = self.passages[index]
         whole = self.split.offsets[passages + 1] - self.split.offsets[passages]
-        around = len(self.vocabulary.prefix) + len(self.vocabulary.suffix)
-        return np.minimum(whole - self.starts[index], self.content_tokens) + around
+        return np.minimum(whole - self.starts[index], self.content_tokens) + self.vocabulary.around
 
     def measure(self) -> tuple[int, int]:
         """(total, longest): tokens of all windows and of the longest, special tokens included."""
@@ -63,7 +62,7 @@ def cut_examples(
     split: TokenSplit, vocabulary: Vocabulary, *, max_tokens: int, long_passages: LongPassages = "split"
 ) -> Examples:
     """Windows of at most `max_tokens` tokens (special ones included). A passage without tokens gives none."""
-    content = max_tokens - len(vocabulary.prefix) - len(vocabulary.suffix)
+    content = max_tokens - vocabulary.around
     if content < 1:
         raise ValueError(f"max_tokens {max_tokens} leaves no room for text")
     lengths = np.diff(split.offsets)

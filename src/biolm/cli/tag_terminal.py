@@ -21,7 +21,7 @@ COLOURS = (
 )
 
 
-def print_documents(documents: "Iterable[Document]") -> None:
+def print_documents(documents: Iterable["Document"]) -> None:
     """Each document with its mentions marked, and behind all of them which colour is which type."""
     from biolm.cli.tables import wide_console
 

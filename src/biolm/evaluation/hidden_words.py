@@ -237,7 +237,7 @@ def _windows(passages: Sequence[tuple[_ByWord, int]]) -> Iterator[tuple[int, int
 def _score(contender: Contender, windows: Sequence[_Window], max_row_tokens: int, sums: Sums) -> None:
     vocabulary = contender.tokenizer.vocabulary
     prefix, suffix = (np.array(part, np.int64) for part in (vocabulary.prefix, vocabulary.suffix))
-    lengths = [len(prefix) + len(window.ids) + len(suffix) for window in windows]
+    lengths = [len(window.ids) + vocabulary.around for window in windows]
     for group in pack_lengths(lengths, max_row_tokens):
         own = [windows[place] for place in group]
         sizes = np.array([lengths[place] for place in group], np.int64)

@@ -205,12 +205,12 @@ def _check_tokenizer(ids: list[int], mask: list[int], tokenizer: Tokenizer, wher
         )
     prefix, suffix = list(vocabulary.prefix), list(vocabulary.suffix)
     begin, end = ids[: len(prefix)], ids[len(ids) - len(suffix) :]
-    if len(ids) < len(prefix) + len(suffix) or begin != prefix or end != suffix:
+    if len(ids) < vocabulary.around or begin != prefix or end != suffix:
         raise ModelError(
             f"{where} begins with {begin} and ends with {end}, where the tokenizer {tokenizer.name} has {prefix} and "
             f"{suffix}; {remedy}"
         )
-    inner = len(ids) - len(prefix) - len(suffix)
+    inner = len(ids) - vocabulary.around
     if mask != [1] * len(prefix) + [0] * inner + [1] * len(suffix):
         raise InputError(
             f"{where}: its special_tokens_mask is not 1 at both ends and 0 between them; {_AGAIN}"
